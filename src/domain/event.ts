@@ -1,0 +1,160 @@
+// Events: the only way a generation changes. `ACCEPTS` says which event may meet which status, `apply` is the pure
+// reducer, `entriesFor` says what moves in the ledger with it. The table feeds the reducer, the doors' 409s and tests.
+
+import type { Failure } from './failure.ts';
+import type { Attempt, Generation, GenerationState, Output, RemoteRef, Status } from './generation.ts';
+import { charge } from './price.ts';
+import type { Cursor, Millicredits, Millis, ModelId, NodeId } from './units.ts';
+
+export type GenerationEvent =
+  | { readonly type: 'submitted'; readonly at: Millis }
+  | { readonly type: 'started'; readonly at: Millis; readonly node: NodeId; readonly backend: string }
+  | { readonly type: 'submitted_to_node'; readonly at: Millis; readonly remote: RemoteRef }
+  | {
+      readonly type: 'requeued';
+      readonly at: Millis;
+      readonly notBefore: Millis;
+      readonly failure: Failure;
+      /** Add the node of this attempt to `avoid`. */
+      readonly avoidNode: boolean;
+      /** Shutdown or lost race: the attempt number is given back. */
+      readonly giveBack: boolean;
+      /** Continue with the softened prompt (once). */
+      readonly soften?: boolean;
+      /** Continue with an equivalent model. */
+      readonly model?: ModelId;
+    }
+  | { readonly type: 'succeeded'; readonly at: Millis; readonly outputs: readonly Output[]; readonly nodeMs: Millis }
+  | { readonly type: 'failed'; readonly at: Millis; readonly failure: Failure }
+  | { readonly type: 'timed_out'; readonly at: Millis; readonly failure: Failure }
+  | { readonly type: 'cancelled'; readonly at: Millis; readonly failure: Failure };
+
+export type EventType = GenerationEvent['type'];
+
+export const ACCEPTS: Readonly<Record<Status, readonly EventType[]>> = {
+  queued: ['started', 'failed', 'timed_out', 'cancelled'],
+  running: ['submitted_to_node', 'requeued', 'succeeded', 'failed', 'timed_out', 'cancelled'],
+  succeeded: [],
+  failed: [],
+  timeout: [],
+  cancelled: [],
+};
+
+export const accepts = (g: { readonly state: GenerationState }, type: EventType): boolean =>
+  ACCEPTS[g.state.status].includes(type);
+
+/** An event as stored: numbered inside its generation (`seq`) and in the whole log (`cursor`, in commit order). */
+export interface StoredEvent {
+  readonly cursor: Cursor;
+  readonly workspaceId: string;
+  readonly generationId: string;
+  readonly batchId: string | null;
+  readonly seq: number;
+  readonly event: GenerationEvent;
+}
+
+/** The public name of what an event did: `generation.` + this. Null: not announced. */
+export const ANNOUNCED = {
+  submitted: 'queued',
+  started: 'running',
+  submitted_to_node: null,
+  requeued: 'requeued',
+  succeeded: 'succeeded',
+  failed: 'failed',
+  timed_out: 'timeout',
+  cancelled: 'cancelled',
+} as const satisfies Record<EventType, string | null>;
+
+const closeAttempt = (attempts: readonly Attempt[], at: Millis, outcome: string): readonly Attempt[] =>
+  attempts.map((a) => (a.finishedAt === null ? { ...a, finishedAt: at, outcome } : a));
+
+/** Applies an event. Throws (our own bug) when ACCEPTS forbids it; callers that may race check `accepts` first. */
+export function apply(g: Generation, event: GenerationEvent): Generation {
+  if (!accepts(g, event.type)) throw new Error(`${event.type} cannot follow ${g.state.status}`);
+  const next = { ...g, seq: g.seq + 1 };
+  const { state } = g;
+  switch (event.type) {
+    case 'submitted':
+      return next;
+    case 'started': {
+      const attempt = (state as Extract<GenerationState, { status: 'queued' }>).attempt;
+      const opened: Attempt = {
+        n: attempt,
+        node: event.node,
+        backend: event.backend,
+        model: g.model,
+        startedAt: event.at,
+        finishedAt: null,
+        outcome: null,
+      };
+      return {
+        ...next,
+        attempts: [...g.attempts, opened],
+        state: { status: 'running', attempt, node: event.node, startedAt: event.at },
+      };
+    }
+    case 'submitted_to_node':
+      return {
+        ...next,
+        state: { ...(state as Extract<GenerationState, { status: 'running' }>), remote: event.remote },
+      };
+    case 'requeued': {
+      const running = state as Extract<GenerationState, { status: 'running' }>;
+      return {
+        ...next,
+        model: event.model ?? g.model,
+        softened: g.softened || event.soften === true,
+        params: event.soften && g.softenedPrompt !== null ? { ...g.params, prompt: g.softenedPrompt } : g.params,
+        attempts: closeAttempt(g.attempts, event.at, event.giveBack ? 'handed_over' : event.failure.code),
+        avoid: event.avoidNode && !g.avoid.includes(running.node) ? [...g.avoid, running.node] : g.avoid,
+        state: {
+          status: 'queued',
+          attempt: event.giveBack ? running.attempt : running.attempt + 1,
+          notBefore: event.notBefore,
+          lastFailure: event.failure,
+        },
+      };
+    }
+    case 'succeeded':
+      return {
+        ...next,
+        attempts: closeAttempt(g.attempts, event.at, 'succeeded'),
+        reserved: 0,
+        charged: charge(g.quote, event.outputs.length, event.nodeMs / 1000),
+        state: { status: 'succeeded', outputs: event.outputs, finishedAt: event.at },
+      };
+    case 'failed':
+    case 'timed_out':
+    case 'cancelled': {
+      const status = event.type === 'timed_out' ? 'timeout' : event.type;
+      return {
+        ...next,
+        attempts: closeAttempt(g.attempts, event.at, event.failure.code),
+        reserved: 0,
+        charged: 0,
+        state: { status, failure: event.failure, finishedAt: event.at },
+      };
+    }
+  }
+}
+
+export type EntryKind = 'grant' | 'reserve' | 'charge' | 'release';
+
+/** A line in the credits ledger. `amount` is always ≥ 0 except for grants, which may take credits away. */
+export interface Entry {
+  readonly kind: EntryKind;
+  readonly amount: Millicredits;
+}
+
+/** What moves in the ledger when `before` became `after`. Before null: the insert. */
+export function entriesFor(before: Generation | null, after: Generation): readonly Entry[] {
+  const entries: Entry[] = [];
+  if (before === null) {
+    if (after.reserved > 0) entries.push({ kind: 'reserve', amount: after.reserved });
+    return entries;
+  }
+  if (after.charged > 0) entries.push({ kind: 'charge', amount: after.charged });
+  const freed = before.reserved - after.reserved - after.charged;
+  if (freed > 0) entries.push({ kind: 'release', amount: freed });
+  return entries;
+}

@@ -1,0 +1,47 @@
+// Lanes: waiting work that is alike for placement (one workspace, class, batch, model and set of needs). The
+// scheduler looks at the head of each lane only, so a decision costs the same whatever the backlog.
+
+import type { Generation, Priority } from './generation.ts';
+import type { GenerationId, Millis, ModelId, NodeId, WorkspaceId } from './units.ts';
+
+export interface Lane {
+  readonly key: string;
+  readonly workspaceId: WorkspaceId;
+  readonly priority: Priority;
+  readonly batchId: string | null;
+  readonly model: ModelId;
+  /** LoRA names every node must have, sorted. */
+  readonly loras: readonly string[];
+  /** Nodes that failed this work before. */
+  readonly avoid: readonly NodeId[];
+}
+
+/** The lane of a queued generation. The key is stored, so `parseLane` can read it back without the generation. */
+export function laneOf(
+  g: Pick<Generation, 'workspaceId' | 'priority' | 'batchId' | 'model' | 'params' | 'avoid'>,
+): Lane {
+  const loras = g.params.loras.map((l) => l.name).sort();
+  const avoid = [...g.avoid].sort();
+  const key = JSON.stringify([g.workspaceId, g.priority, g.batchId, g.model, loras, avoid]);
+  return { key, workspaceId: g.workspaceId, priority: g.priority, batchId: g.batchId, model: g.model, loras, avoid };
+}
+
+export function parseLane(key: string): Lane {
+  const [workspaceId, priority, batchId, model, loras, avoid] = JSON.parse(key) as [
+    WorkspaceId,
+    Priority,
+    string | null,
+    ModelId,
+    string[],
+    NodeId[],
+  ];
+  return { key, workspaceId, priority, batchId, model, loras, avoid };
+}
+
+/** A queued generation as the scheduler holds it. */
+export interface QueuedStub {
+  readonly id: GenerationId;
+  readonly createdAt: Millis;
+  readonly notBefore: Millis;
+  readonly startBy: Millis | null;
+}

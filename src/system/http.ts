@@ -1,0 +1,171 @@
+// Outbound HTTP over node-fetch: every request the gateway sends leaves here, bounded in time and size, never following
+// a redirect, never with browser headers. Two kinds of trust: `node` (an operator's own box; may be private, never
+// link-local or metadata) and `public` (anything named from outside; private addresses only by the allow-list). The
+// addresses are checked at every connection, after name resolution, so DNS rebinding gains nothing.
+
+import { Readable } from 'node:stream';
+import fetch, { type BodyInit } from 'node-fetch';
+import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent';
+
+export interface HttpRequest {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A string, bytes, FormData or a stream. */
+  readonly body?: BodyInit | null;
+  readonly trust: 'node' | 'public';
+  /** Until the whole body is read. Default 30 s. */
+  readonly timeoutMs?: number;
+  /** Bodies beyond it end in HttpError `too_large`. Default 16 MiB. */
+  readonly maxBytes?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly ok: boolean;
+  header(name: string): string | null;
+  /** The body as a stream, cut off with an error beyond maxBytes. Read it once, by one of these. */
+  stream(): Readable;
+  bytes(): Promise<Buffer>;
+  text(): Promise<string>;
+  /** Parsed JSON; throws HttpError `bad_body` when it is not JSON. */
+  json(): Promise<unknown>;
+  /** Drops the connection without reading. */
+  discard(): void;
+}
+
+export interface Http {
+  /** Resolves once headers are in, whatever the status. Throws HttpError, or the signal's reason when aborted. */
+  request(url: string, request: HttpRequest): Promise<HttpResponse>;
+}
+
+/** `unsent`: no connection was made, the server never saw it. `cut`: it may have seen it. */
+export type HttpErrorKind = 'unsent' | 'cut' | 'timeout' | 'too_large' | 'bad_body' | 'refused_address' | 'redirect';
+
+export class HttpError extends Error {
+  readonly kind: HttpErrorKind;
+  constructor(kind: HttpErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'HttpError';
+    this.kind = kind;
+  }
+}
+
+/** Link-local (cloud metadata lives there) and multicast are never a node's address. */
+const NEVER = ['169.254.0.0/16', 'fe80::/10', '224.0.0.0/4', 'ff00::/8', '100.100.100.200/32', 'fd00:ec2::254/128'];
+const MAX_SOCKETS = 64;
+
+export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly string[] }): Http {
+  const keep = { keepAlive: true, maxSockets: MAX_SOCKETS };
+  const node = { ...keep, allowPrivateIPAddress: true, denyIPAddressList: NEVER };
+  const open = { ...keep, allowIPAddressList: [...allowPrivate] };
+  const agents = {
+    node: { 'http:': new RequestFilteringHttpAgent(node), 'https:': new RequestFilteringHttpsAgent(node) },
+    public: { 'http:': new RequestFilteringHttpAgent(open), 'https:': new RequestFilteringHttpsAgent(open) },
+  };
+  return {
+    async request(
+      url,
+      { method = 'GET', headers = {}, body = null, trust, timeoutMs = 30_000, maxBytes = 16 * 1024 * 1024, signal },
+    ) {
+      const deadline = AbortSignal.timeout(timeoutMs);
+      const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
+      try {
+        const response = await fetch(url, {
+          method,
+          headers,
+          body,
+          redirect: 'manual',
+          signal: either,
+          agent: ({ protocol }) => agents[trust][protocol as 'http:' | 'https:'],
+        });
+        if (response.status >= 300 && response.status < 400 && response.status !== 304) {
+          (response.body as Readable | null)?.destroy();
+          throw new HttpError(
+            'redirect',
+            `the server answered with a redirect (${response.status}), which is never followed`,
+          );
+        }
+        return wrap(
+          response.status,
+          response.headers,
+          (response.body as Readable | null) ?? Readable.from([]),
+          maxBytes,
+          classify(signal),
+        );
+      } catch (error) {
+        throw classify(signal)(error);
+      }
+    },
+  };
+}
+
+const UNSENT = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'ECONNABORTED',
+]);
+
+/** Whatever node-fetch throws → HttpError, or the caller's own abort reason. */
+const classify =
+  (signal: AbortSignal | undefined) =>
+  (error: unknown): unknown => {
+    if (error instanceof HttpError) return error;
+    if (signal?.aborted) return signal.reason;
+    const { name, code, message } = error as { name?: string; code?: string; message?: string };
+    if (name === 'AbortError' || name === 'TimeoutError')
+      return new HttpError('timeout', 'no complete answer in time', { cause: error });
+    if (message?.includes('is not allowed'))
+      return new HttpError('refused_address', 'the address is private or reserved', { cause: error });
+    if (code !== undefined && UNSENT.has(code))
+      return new HttpError('unsent', `no connection (${code})`, { cause: error });
+    return new HttpError('cut', `the connection broke (${code ?? 'unknown'})`, { cause: error });
+  };
+
+function wrap(
+  status: number,
+  headers: { get(name: string): string | null },
+  body: Readable,
+  maxBytes: number,
+  translate: (error: unknown) => unknown,
+): HttpResponse {
+  async function* bounded() {
+    let size = 0;
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        size += chunk.length;
+        if (size > maxBytes) throw new HttpError('too_large', `the answer is larger than ${maxBytes} bytes`);
+        yield chunk;
+      }
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+  const bytes = async () => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of bounded()) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  };
+  const text = async () => (await bytes()).toString('utf8');
+  return {
+    status,
+    ok: status >= 200 && status < 300,
+    header: (name) => headers.get(name),
+    stream: () => Readable.from(bounded()),
+    bytes,
+    text,
+    async json() {
+      const raw = await text();
+      try {
+        return JSON.parse(raw) as unknown;
+      } catch (error) {
+        throw new HttpError('bad_body', 'the answer is not JSON', { cause: error });
+      }
+    },
+    discard: () => body.destroy(),
+  };
+}
