@@ -8,7 +8,14 @@ import type { Cursor, Millicredits, Millis, ModelId, NodeId } from './units.ts';
 
 export type GenerationEvent =
   | { readonly type: 'submitted'; readonly at: Millis }
-  | { readonly type: 'started'; readonly at: Millis; readonly node: NodeId; readonly backend: string }
+  | {
+      readonly type: 'started';
+      readonly at: Millis;
+      readonly node: NodeId;
+      readonly backend: string;
+      /** The model that serves, where an alias or a fallback took over. */
+      readonly model?: ModelId;
+    }
   | { readonly type: 'submitted_to_node'; readonly at: Millis; readonly remote: RemoteRef }
   | {
       readonly type: 'requeued';
@@ -24,7 +31,14 @@ export type GenerationEvent =
       /** Continue with an equivalent model. */
       readonly model?: ModelId;
     }
-  | { readonly type: 'succeeded'; readonly at: Millis; readonly outputs: readonly Output[]; readonly nodeMs: Millis }
+  | {
+      readonly type: 'succeeded';
+      readonly at: Millis;
+      readonly outputs: readonly Output[];
+      readonly nodeMs: Millis;
+      /** What the backend could not honour. */
+      readonly warnings?: readonly string[];
+    }
   | { readonly type: 'failed'; readonly at: Millis; readonly failure: Failure }
   | { readonly type: 'timed_out'; readonly at: Millis; readonly failure: Failure }
   | { readonly type: 'cancelled'; readonly at: Millis; readonly failure: Failure };
@@ -82,13 +96,16 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
         n: attempt,
         node: event.node,
         backend: event.backend,
-        model: g.model,
+        model: event.model ?? g.model,
         startedAt: event.at,
         finishedAt: null,
         outcome: null,
       };
       return {
         ...next,
+        model: event.model ?? g.model,
+        requestedModel:
+          event.model === undefined || event.model === g.model ? g.requestedModel : (g.requestedModel ?? g.model),
         attempts: [...g.attempts, opened],
         state: { status: 'running', attempt, node: event.node, startedAt: event.at },
       };
@@ -119,6 +136,7 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
       return {
         ...next,
         attempts: closeAttempt(g.attempts, event.at, 'succeeded'),
+        warnings: event.warnings?.length ? [...g.warnings, ...event.warnings] : g.warnings,
         reserved: 0,
         charged: charge(g.quote, event.outputs.length, event.nodeMs / 1000),
         state: { status: 'succeeded', outputs: event.outputs, finishedAt: event.at },

@@ -187,6 +187,11 @@ export interface Store {
     get(key: string): Promise<string | null>;
     remember(key: string, value: string): Promise<string>;
   };
+  /**
+   * Calls back after each commit of this process with what it recorded, in cursor order, before the promises of the
+   * callers resolve. This is how stored events reach the watchers; nothing unstored ever does.
+   */
+  onCommit(listener: (recorded: readonly Recorded[]) => void): Disposable;
   /** Group commits so far, for metrics and tests. */
   readonly commits: number;
   close(): Promise<void>;
