@@ -1,0 +1,250 @@
+// Placement: the pure answer to "which generation goes to which node now". Metered affinity: every workspace has a
+// meter of node time spent on it; a free node serves the lowest price = meter + a surcharge for the swap it would
+// cause. The surcharge keeps models where they are, the meter keeps people fed, patience melts the surcharge. Only
+// lane heads are looked at, so a decision costs lanes × nodes, never the backlog.
+
+import type { Lane, QueuedStub } from './lane.ts';
+import { type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
+import { hasCheckpoint, matches, type NodeView } from './node.ts';
+import type { Millis, NodeId, WorkspaceId } from './units.ts';
+
+export interface Policy {
+  /** A: a swap must be worth this many times its own seconds. */
+  readonly swapWorth: number;
+  /** P: the time over which waiting melts the surcharge. */
+  readonly patienceMs: Millis;
+}
+
+export const DEFAULT_POLICY: Policy = { swapWorth: 3, patienceMs: 300_000 };
+
+/** What a route asks of a node besides kind and labels. */
+export interface RouteNeeds {
+  readonly route: Route;
+  /** ComfyUI node classes of its workflow. */
+  readonly classes: readonly string[];
+  /** Model files its workflow names itself: [class_type, input, file]. */
+  readonly files: readonly (readonly [classType: string, input: string, file: string])[];
+}
+
+/** A lane as placement sees it: its head, and how much waits behind it. */
+export interface LaneView {
+  readonly lane: Lane;
+  readonly head: QueuedStub;
+  readonly queued: number;
+  readonly lastServedAt: Millis | null;
+  readonly model: Pick<Model, 'id' | 'estimateMs' | 'coldMs'>;
+  readonly routes: readonly RouteNeeds[];
+}
+
+export interface Placement {
+  readonly lane: Lane;
+  readonly head: QueuedStub;
+  readonly model: string;
+  readonly node: NodeId;
+  readonly route: Route;
+  readonly residency: string;
+  readonly warm: boolean;
+  /** Loading and rendering, as far as is known. */
+  readonly expectMs: Millis;
+}
+
+export interface Question {
+  readonly now: Millis;
+  readonly lanes: readonly LaneView[];
+  readonly nodes: readonly NodeView[];
+  /** Node time spent per workspace, divided by its weight. */
+  readonly meter: (workspace: WorkspaceId) => Millis;
+  readonly policy: Policy;
+}
+
+/** Why a node cannot serve a route now; null when it can. The order of checks is the order people care about. */
+export function obstacle(node: NodeView, needs: RouteNeeds, loras: readonly string[] = []): string | null {
+  if (!matches(node, needs.route)) return 'is of another kind or lacks a label';
+  if (node.status !== 'online') return `is ${node.status}`;
+  const { report } = node;
+  if (report === null) return 'has not been probed yet';
+  const { checkpoint } = needs.route;
+  if (checkpoint !== null && !hasCheckpoint(report, checkpoint)) return `lacks the checkpoint ${checkpoint}`;
+  if (report.classes !== null) {
+    const missing = needs.classes.find((c) => !report.classes?.includes(c));
+    if (missing !== undefined) return `lacks the node class ${missing}`;
+  }
+  for (const [classType, input, file] of needs.files) {
+    const have = report.files?.[`${classType}.${input}`];
+    if (have && !have.some((f) => normalizeModelName(f) === normalizeModelName(file))) return `lacks the file ${file}`;
+  }
+  const lora = loras.find((name) => !hasLora(node, name));
+  return lora === undefined ? null : `lacks the LoRA ${lora}`;
+}
+
+/** LoRAs are named with or without their file ending. */
+export function hasLora(node: NodeView, wanted: string): boolean {
+  const bare = (name: string) => normalizeModelName(name).replace(/\.(safetensors|pt|ckpt)$/i, '');
+  return node.report?.loras?.some((have) => bare(have) === bare(wanted)) ?? true;
+}
+
+/** The first route of a lane that this node can serve now. */
+export function routeOn(node: NodeView, lane: LaneView): RouteNeeds | undefined {
+  return lane.routes.find((needs) => obstacle(node, needs, lane.lane.loras) === null);
+}
+
+interface Offer {
+  readonly placement: Placement;
+  readonly price: number;
+  readonly overdue: boolean;
+  readonly cost: Millis;
+  readonly rank: number;
+}
+
+/** The best pair of lane head and free node, or null when nothing should start now. */
+export function place(question: Question): Placement | null {
+  const free = question.nodes.filter((n) => n.freeSlots > 0 && n.status === 'online');
+  if (free.length === 0) return null;
+  const scene = survey(question);
+  let best: Offer | null = null;
+  for (const lane of question.lanes) {
+    if (best !== null && question.meter(lane.lane.workspaceId) > best.price) continue;
+    for (const node of allowed(lane, free, question.nodes)) {
+      const offer = offerOf(lane, node, question, scene);
+      if (offer !== null && (best === null || before(offer, best))) best = offer;
+    }
+  }
+  return best?.placement ?? null;
+}
+
+/** Nodes that failed this work are left out while any other online node could run it. */
+function allowed(lane: LaneView, free: readonly NodeView[], all: readonly NodeView[]): readonly NodeView[] {
+  const { avoid } = lane.lane;
+  if (avoid.length === 0) return free;
+  const fresh = all.some((n) => !avoid.includes(n.id) && routeOn(n, lane) !== undefined);
+  return fresh ? free.filter((n) => !avoid.includes(n.id)) : free;
+}
+
+interface Scene {
+  /** Waiting milliseconds of work by residency key. */
+  readonly work: ReadonlyMap<string, Millis>;
+  readonly holders: ReadonlyMap<string, readonly NodeView[]>;
+  readonly lanesOf: ReadonlyMap<string, readonly LaneView[]>;
+}
+
+function survey({ lanes, nodes }: Question): Scene {
+  const work = new Map<string, Millis>();
+  const lanesOf = new Map<string, LaneView[]>();
+  const holders = new Map<string, NodeView[]>();
+  for (const lane of lanes) {
+    for (const key of new Set(lane.routes.map((r) => residencyKey(r.route)))) {
+      work.set(key, (work.get(key) ?? 0) + lane.queued * lane.model.estimateMs);
+      push(lanesOf, key, lane);
+    }
+  }
+  for (const node of nodes) if (node.status === 'online') for (const key of node.resident) push(holders, key, node);
+  return { work, lanesOf, holders };
+}
+
+function push<T>(map: Map<string, T[]>, key: string, value: T): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}
+
+function offerOf(lane: LaneView, node: NodeView, q: Question, scene: Scene): Offer | null {
+  const needs = routeOn(node, lane);
+  if (needs === undefined) return null;
+  const residency = residencyKey(needs.route);
+  const warm = node.resident.includes(residency);
+  const { renderMs, loadMs } = times(node, residency, lane);
+  const load = warm ? 0 : loadMs;
+  const cost = node.remainingMs + load + renderMs;
+  if (soonerElsewhere(lane, node, residency, cost, q, scene)) return null;
+  const swap = warm ? 0 : load + evictionCost(node, residency, lane, scene);
+  const since = Math.max(lane.head.createdAt, lane.lastServedAt ?? 0);
+  const waited = Math.min(1, Math.max(0, q.now - since) / q.policy.patienceMs);
+  const earned = node.renderedSinceLoadMs >= q.policy.swapWorth * swap;
+  const surcharge = warm ? 0 : q.policy.swapWorth * swap * (earned ? 1 - waited : 1);
+  const placement: Placement = {
+    lane: lane.lane,
+    head: lane.head,
+    model: lane.model.id,
+    node: node.id,
+    route: needs.route,
+    residency,
+    warm,
+    expectMs: load + renderMs,
+  };
+  return {
+    placement,
+    price: q.meter(lane.lane.workspaceId) + surcharge,
+    overdue: earned && waited >= 1,
+    cost,
+    rank: rankOf(lane, residency, node, scene),
+  };
+}
+
+/** People go by age and before batches; batches by the model that would take longest to drain (most negative first). */
+function rankOf(lane: LaneView, residency: string, node: NodeView, scene: Scene): number {
+  if (lane.lane.priority === 'interactive') return lane.head.createdAt - Number.MAX_SAFE_INTEGER;
+  const holders = scene.holders.get(residency) ?? [];
+  const speed = holders.length + (holders.includes(node) ? 0 : 1);
+  return -(scene.work.get(residency) ?? 0) / speed;
+}
+
+/** Would a node that already holds the model finish this sooner, counting the work ahead of it there? */
+function soonerElsewhere(
+  lane: LaneView,
+  node: NodeView,
+  residency: string,
+  cost: Millis,
+  q: Question,
+  scene: Scene,
+): boolean {
+  const holders = (scene.holders.get(residency) ?? []).filter((h) => h !== node && routeOn(h, lane) !== undefined);
+  if (holders.length === 0) return false;
+  const soonest = Math.min(...holders.map((h) => h.remainingMs + times(h, residency, lane).renderMs));
+  const slack = (cost - 1e-6 - soonest) * holders.length;
+  if (slack <= 0) return false;
+  const mine = q.meter(lane.lane.workspaceId);
+  let ahead = 0;
+  for (const other of scene.lanesOf.get(residency) ?? []) {
+    const waiting = other.queued * other.model.estimateMs;
+    ahead +=
+      other === lane
+        ? 0
+        : Math.min(
+            waiting,
+            Math.max(0, mine - q.meter(other.lane.workspaceId)) + (sameButOlder(other, lane) ? waiting : 0),
+          );
+    if (ahead >= slack) return false;
+  }
+  return true;
+}
+
+const sameButOlder = (a: LaneView, b: LaneView): boolean =>
+  a.lane.workspaceId === b.lane.workspaceId && a.head.createdAt < b.head.createdAt;
+
+/** Reloading what a load pushes out is part of the swap, shared over the copies there are. */
+function evictionCost(node: NodeView, residency: string, lane: LaneView, scene: Scene): Millis {
+  const surplus = node.resident.length + 1 - node.capacity;
+  let cost = 0;
+  for (const evicted of node.resident.slice(0, Math.max(0, surplus))) {
+    if (evicted === residency || !(scene.work.get(evicted) ?? 0)) continue;
+    const copies = scene.holders.get(evicted)?.length ?? 1;
+    cost += (node.timing(evicted)?.loadMs ?? lane.model.coldMs) / copies;
+  }
+  return cost;
+}
+
+const times = (node: NodeView, residency: string, lane: LaneView) =>
+  node.timing(residency) ?? { renderMs: lane.model.estimateMs, loadMs: lane.model.coldMs };
+
+function before(a: Offer, b: Offer): boolean {
+  const order =
+    a.price - b.price ||
+    Number(b.overdue) - Number(a.overdue) ||
+    a.rank - b.rank ||
+    a.cost - b.cost ||
+    compare(a.placement.head.id, b.placement.head.id) ||
+    compare(a.placement.node, b.placement.node);
+  return order < 0;
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,0 +1,71 @@
+// What follows from a failed attempt: pure. Ours (a node died, ran out of memory, was rebooted) is retried elsewhere
+// under the same generation; the caller's and the model's own is final; a refusal is softened once where the caller
+// said how.
+
+import type { GenerationEvent } from './event.ts';
+import { FAILURES, type Failure, type FailureCode, failure } from './failure.ts';
+import type { Generation } from './generation.ts';
+import type { Millis } from './units.ts';
+
+export const MAX_ATTEMPTS = 3;
+const FIRST_BACKOFF_MS = 2_000;
+
+export interface Circumstances {
+  readonly now: Millis;
+  /** Could another node that has not failed this work run it (online or not)? */
+  readonly elsewhere: boolean;
+  /** The node would not take the job: nothing ran. */
+  readonly refused: boolean;
+  /** 0…1, for jitter. */
+  readonly chance: number;
+}
+
+const CANCELS = new Set<FailureCode>([
+  'cancelled_by_caller',
+  'cancelled_by_admin',
+  'batch_halted',
+  'insufficient_credits',
+  'budget_exceeded',
+]);
+const TIMEOUTS = new Set<FailureCode>(['run_timeout', 'start_timeout']);
+const REFUSALS = new Set<FailureCode>(['safety_filter', 'policy_block']);
+
+/** The event with which a running generation goes on after its attempt failed. */
+export function settle(
+  g: Generation,
+  why: Failure,
+  { now, elsewhere, refused, chance }: Circumstances,
+): GenerationEvent {
+  if (g.state.status !== 'running') throw new Error(`settle needs a running generation, not ${g.state.status}`);
+  const { attempt } = g.state;
+  const requeued = (notBefore: Millis, more: { avoidNode?: boolean; giveBack?: boolean; soften?: boolean } = {}) =>
+    ({ type: 'requeued', at: now, notBefore, failure: why, avoidNode: false, giveBack: false, ...more }) as const;
+
+  if (why.code === 'shutting_down') return requeued(now, { giveBack: true });
+  if (CANCELS.has(why.code)) return { type: 'cancelled', at: now, failure: why };
+  if (TIMEOUTS.has(why.code)) return { type: 'timed_out', at: now, failure: why };
+  if (REFUSALS.has(why.code) && g.softenedPrompt !== null && !g.softened) return requeued(now, { soften: true });
+  if (attempt >= MAX_ATTEMPTS) return { type: 'failed', at: now, failure: why };
+  if (refused) {
+    return elsewhere ? requeued(now, { avoidNode: true }) : { type: 'failed', at: now, failure: why };
+  }
+  if (FAILURES[why.code].retry !== 'elsewhere' || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
+  return requeued(elsewhere ? now : now + backoff(attempt, chance), { avoidNode: true });
+}
+
+/** 2 s, 6 s … with jitter 0.85–1.15. */
+export function backoff(attempt: number, chance: number): Millis {
+  return Math.round(FIRST_BACKOFF_MS * 3 ** (attempt - 1) * (0.85 + 0.3 * chance));
+}
+
+/** A running generation whose gateway died, and whose work cannot be taken up again: back in the queue, same attempt. */
+export function orphaned(now: Millis): GenerationEvent {
+  return {
+    type: 'requeued',
+    at: now,
+    notBefore: now,
+    failure: failure('shutting_down', 'The gateway restarted while this was running.'),
+    avoidNode: false,
+    giveBack: true,
+  };
+}
