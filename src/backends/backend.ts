@@ -73,6 +73,8 @@ export interface Connection {
   cancel(remote: RemoteRef, signal: AbortSignal): Promise<void>;
   /** Does a run's slot-worth of work survive a gateway restart (so that `resume` can succeed)? */
   readonly resumable: boolean;
+  /** Why the server answers but will never run anything again until it is restarted; null or absent: nothing of the kind was seen. */
+  readonly wedged?: string | null;
   close(): Promise<void>;
 }
 
