@@ -12,6 +12,7 @@
 // Failures are thrown as GatewayError; an abort rethrows signal.reason.
 
 import type { Readable } from 'node:stream';
+import { GatewayError } from '../domain/failure.ts';
 import type { RemoteRef } from '../domain/generation.ts';
 import type { Kind, LocalBackend, Recipe, Route } from '../domain/model.ts';
 import type { NodeReport, NodeSpec } from '../domain/node.ts';
@@ -51,6 +52,9 @@ export interface RemoteFile {
   /** Opens the bytes. May be called again after a failure. Throws GatewayError('node_lost') when it is not to be had. */
   open(signal: AbortSignal): Promise<Readable>;
 }
+
+/** The node would not take the job; nothing ran. */
+export class Refusal extends GatewayError {}
 
 export type RunEvent =
   | { readonly type: 'intent'; readonly remote: RemoteRef }
