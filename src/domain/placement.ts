@@ -5,7 +5,7 @@
 
 import type { Lane, QueuedStub } from './lane.ts';
 import { type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
-import { hasCheckpoint, matches, type NodeView } from './node.ts';
+import { hasCheckpoint, matches, type NodeReport, type NodeView } from './node.ts';
 import type { Millis, NodeId, WorkspaceId } from './units.ts';
 
 export interface Policy {
@@ -63,6 +63,26 @@ export function obstacle(node: NodeView, needs: RouteNeeds, loras: readonly stri
   if (node.status !== 'online') return `is ${node.status}`;
   const { report } = node;
   if (report === null) return 'has not been probed yet';
+  const lacking = remembered(report, needs);
+  if (lacking !== null) return lacking;
+  const lora = loras.find((name) => !hasLora(node, name));
+  return lora === undefined ? null : `lacks the LoRA ${lora}`;
+}
+
+/** A report never changes, so what it lacks for a route is worked out once. */
+const known = new WeakMap<NodeReport, WeakMap<RouteNeeds, string | null>>();
+
+function remembered(report: NodeReport, needs: RouteNeeds): string | null {
+  const answers = known.get(report) ?? new WeakMap<RouteNeeds, string | null>();
+  known.set(report, answers);
+  const found = answers.get(needs);
+  if (found !== undefined) return found;
+  const answer = lacks(report, needs);
+  answers.set(needs, answer);
+  return answer;
+}
+
+function lacks(report: NodeReport, needs: RouteNeeds): string | null {
   const { checkpoint } = needs.route;
   if (checkpoint !== null && !hasCheckpoint(report, checkpoint)) return `lacks the checkpoint ${checkpoint}`;
   if (report.classes !== null) {
@@ -73,8 +93,7 @@ export function obstacle(node: NodeView, needs: RouteNeeds, loras: readonly stri
     const have = report.files?.[`${classType}.${input}`];
     if (have && !have.some((f) => normalizeModelName(f) === normalizeModelName(file))) return `lacks the file ${file}`;
   }
-  const lora = loras.find((name) => !hasLora(node, name));
-  return lora === undefined ? null : `lacks the LoRA ${lora}`;
+  return null;
 }
 
 /** LoRAs are named with or without their file ending. */

@@ -2,58 +2,37 @@
 
 import type { Readable } from 'node:stream';
 import type { CatalogStatus } from '../catalog/catalog.ts';
-import type { View } from '../contract/render.ts';
 import type { GenerationRequest } from '../contract/generations.ts';
-import type { Caller, Key, Scope, Workspace, WorkspaceLimits } from '../domain/caller.ts';
-import type { StoredEvent } from '../domain/event.ts';
-import type { Generation, Output, Status } from '../domain/generation.ts';
-import type { Model, Route } from '../domain/model.ts';
+import type { View } from '../contract/render.ts';
+import type { Caller, Key, Workspace } from '../domain/caller.ts';
+import { failure, GatewayError } from '../domain/failure.ts';
+import { type Generation, isFinal, type Status } from '../domain/generation.ts';
+import { Meters } from '../domain/meters.ts';
 import type { NodeSpec } from '../domain/node.ts';
 import type { Cursor, GenerationId, Millicredits, Millis, NodeId, WorkspaceId } from '../domain/units.ts';
 import type { NodeState } from '../fleet/fleet.ts';
-import type { BlobStat } from '../media/media.ts';
 import type { Credits, ListFilter, Page, Upload, UsageGroup, UsageRow } from '../store/store.ts';
+import { createAccounts, foundStudio, type NewKeyRequest, type NewWorkspaceRequest } from './accounts.ts';
+import { type Attempts, createAttempts } from './attempt.ts';
+import { type ModelView, modelNamed, viewModel } from './availability.ts';
+import { createBacklog } from './backlog.ts';
+import { startDeadlines } from './deadlines.ts';
+import { type FileToServe, fileBehind, startSweeper, upload } from './files.ts';
+import { createHub, type Watched, type WatchFilter } from './hub.ts';
+import { createRecorder, type Recorder } from './record.ts';
+import { recover } from './recovery.ts';
+import type { Rooms } from './rooms.ts';
+import { startScheduler } from './scheduler.ts';
+import { type Submitted, submit } from './submit.ts';
+import { createViewer } from './view.ts';
 
-export interface Submitted {
-  readonly generation: Generation;
-  /** An idempotency key answered with the job it had made. */
-  readonly replayed: boolean;
-  readonly credits: Credits;
-}
-
-export type Watched =
-  | { readonly type: 'event'; readonly stored: StoredEvent; /** As it was right after the event. */ readonly generation: Generation }
-  | { readonly type: 'progress'; readonly id: GenerationId; readonly workspaceId: WorkspaceId; readonly fraction: number; readonly message: string }
-  /** Replay is done; live from here. */
-  | { readonly type: 'ready'; readonly cursor: Cursor };
-
-export interface WatchFilter {
-  readonly workspaceId: WorkspaceId;
-  readonly generationIds?: readonly GenerationId[];
-  readonly batchId?: string;
-  readonly progress: boolean;
-}
-
-export interface RouteView {
-  readonly route: Route;
-  readonly usable: boolean;
-  readonly whyNot: string | null;
-}
-
-export interface ModelView {
-  readonly model: Model;
-  readonly aliases: readonly string[];
-  readonly usable: boolean;
-  readonly whyNot: string | null;
-  readonly routes: readonly RouteView[];
-}
-
-export interface FileToServe {
-  readonly stat: BlobStat;
-  readonly sha256: string;
-  readonly output: Output;
-  open(range?: { readonly start: number; readonly end: number }): Promise<Readable>;
-}
+export type { NewKeyRequest, NewWorkspaceRequest } from './accounts.ts';
+export { hashKey } from './accounts.ts';
+export type { ModelView, RouteView } from './availability.ts';
+export type { FileToServe } from './files.ts';
+export type { Watched, WatchFilter } from './hub.ts';
+export type { Rooms, Settings } from './rooms.ts';
+export type { Submitted } from './submit.ts';
 
 export interface Stats {
   readonly queued: number;
@@ -64,15 +43,6 @@ export interface Stats {
   readonly finished: readonly { readonly model: string; readonly status: Status; readonly count: number }[];
   readonly creditsCharged: Millicredits;
   readonly commits: number;
-}
-
-export interface NewKeyRequest {
-  readonly name: string;
-  readonly scopes: readonly Scope[];
-  readonly models: readonly string[] | null;
-  readonly expiresAt: Millis | null;
-  readonly requestsPerMinute: number | null;
-  readonly spendCap: Millicredits | null;
 }
 
 export interface Gateway {
@@ -87,7 +57,12 @@ export interface Gateway {
   get(caller: Caller, id: GenerationId): Promise<Generation>;
   /** Resolves when final, or after `ms` with the state as it is then. */
   wait(caller: Caller, id: GenerationId, ms: Millis, signal: AbortSignal): Promise<Generation>;
-  list(caller: Caller, filter: Omit<ListFilter, 'workspaceId'>, limit: number, cursor?: string): Promise<Page<Generation>>;
+  list(
+    caller: Caller,
+    filter: Omit<ListFilter, 'workspaceId'>,
+    limit: number,
+    cursor?: string,
+  ): Promise<Page<Generation>>;
   /** Idempotent; a final one comes back unchanged. Answers once committed; the node is cleaned up afterwards. */
   cancel(caller: Caller, id: GenerationId): Promise<Generation>;
   /** Progress, queue place, estimate and links of a generation now. `baseUrl` without trailing slash. */
@@ -99,10 +74,21 @@ export interface Gateway {
   model(id: string): ModelView;
   credits(caller: Caller): Promise<Credits>;
   readonly usdPerCredit: number;
-  usage(caller: Caller, from: Millis, to: Millis, group: UsageGroup | null): Promise<{ readonly data: readonly UsageRow[]; readonly total: UsageRow }>;
+  usage(
+    caller: Caller,
+    from: Millis,
+    to: Millis,
+    group: UsageGroup | null,
+  ): Promise<{ readonly data: readonly UsageRow[]; readonly total: UsageRow }>;
   upload(caller: Caller, bytes: Readable, signal: AbortSignal): Promise<Upload>;
   /** Checks the link. Throws GatewayError 'forbidden' (forged, expired) or 'not_found' (swept). */
-  file(id: GenerationId, index: number, what: 'output' | 'thumbnail', expires: Millis, signature: string): Promise<FileToServe>;
+  file(
+    id: GenerationId,
+    index: number,
+    what: 'output' | 'thumbnail',
+    expires: Millis,
+    signature: string,
+  ): Promise<FileToServe>;
 
   nodes(): readonly NodeState[];
   addNode(spec: NodeSpec): Promise<NodeState>;
@@ -110,7 +96,7 @@ export interface Gateway {
   resumeNode(id: NodeId): Promise<NodeState>;
   removeNode(id: NodeId): Promise<void>;
 
-  createWorkspace(w: { readonly name: string; readonly credits: Millicredits; readonly limits: Partial<WorkspaceLimits>; readonly provenance?: boolean }): Promise<Workspace>;
+  createWorkspace(w: NewWorkspaceRequest): Promise<Workspace>;
   workspace(id: WorkspaceId): Promise<Workspace>;
   workspaces(limit: number, cursor?: string): Promise<Page<Workspace>>;
   deleteWorkspace(id: WorkspaceId): Promise<void>;
@@ -125,4 +111,181 @@ export interface Gateway {
   ready(): Promise<{ readonly ok: boolean; readonly reason: string | null }>;
   readonly draining: boolean;
   stats(): Stats;
+  /** The admin key, if it was made at this start. */
+  readonly madeAdminKey: string | null;
+  /** No new work; running work may finish for `drainMs`, the rest is handed over. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Opens the engine: recovers what a former process left, then schedules. `adminKey` null: made at the first start. */
+export async function openGateway(rooms: Rooms, adminKey: string | null): Promise<Gateway> {
+  const { store, fleet, catalog, media, system, settings } = rooms;
+  const { clock, log } = system;
+  const backlog = createBacklog(store.generations);
+  const meters = new Meters();
+  const hub = createHub(store.events);
+  const recorder = createRecorder(store, backlog, hub);
+  const accounts = createAccounts(rooms, recorder);
+  const madeAdminKey = await foundStudio(rooms, adminKey);
+  await media.recover();
+  await backlog.load();
+  const attempts: Attempts = createAttempts({
+    rooms,
+    recorder,
+    hub,
+    onEnd: (g, plan, tookMs) => meters.charge(g.workspaceId, tookMs - plan.expectMs),
+  });
+  const recovered = await recover(rooms, recorder, attempts);
+  if (recovered.resumed + recovered.requeued > 0) log.info(recovered, 'recovered what was running');
+  const scheduler = startScheduler({ rooms, recorder, backlog, attempts, meters, workspace: accounts.workspaceOf });
+  const deadlines = startDeadlines(rooms, recorder);
+  const sweeper = await startSweeper(rooms);
+  const view = createViewer({
+    rooms,
+    recorder,
+    backlog,
+    attempts,
+    workspaceNow: accounts.workspaceNow,
+    swept: sweeper.swept,
+  });
+  let stopping: Promise<void> | null = null;
+
+  const mine = async (caller: Caller, id: GenerationId) => {
+    const g = await recorder.get(id);
+    if (g === null || g.workspaceId !== caller.workspace.id)
+      throw new GatewayError('not_found', `There is no generation ${id}.`);
+    await sweeper.remember(g);
+    return g;
+  };
+
+  return {
+    madeAdminKey,
+    usdPerCredit: settings.usdPerCredit,
+    get draining() {
+      return stopping !== null;
+    },
+    authenticate: accounts.authenticate,
+    actIn: accounts.actIn,
+    async submit(caller, request) {
+      if (stopping) throw new GatewayError('shutting_down', 'The gateway is shutting down.', { retryAfterSeconds: 5 });
+      const submitted = await submit(rooms, caller, request);
+      if (submitted.generation.startBy !== null) deadlines.wake();
+      return submitted;
+    },
+    get: mine,
+    wait: (caller, id, ms, signal) =>
+      waitFor(
+        () => mine(caller, id),
+        (wake) => hub.onChange(id, wake),
+        rooms,
+        ms,
+        signal,
+      ),
+    async list(caller, filter, limit, cursor) {
+      const page = await store.generations.list({ ...filter, workspaceId: caller.workspace.id }, limit, cursor);
+      for (const g of page.data) await sweeper.remember(g);
+      return page;
+    },
+    async cancel(caller, id) {
+      return cancel(await mine(caller, id), recorder, attempts, clock.now());
+    },
+    view,
+    watch: hub.watch,
+    models: () => ({
+      data: [...catalog.current.models.values()].map((m) => viewModel(catalog, fleet, m)),
+      catalog: catalog.status,
+    }),
+    model: (id) => viewModel(catalog, fleet, modelFor(rooms, id)),
+    credits: (caller) => store.ledger.credits(caller.workspace.id),
+    usage: (caller, from, to, group) => store.ledger.usage(caller.workspace.id, from, to, group),
+    upload: (caller, bytes, signal) => upload(rooms, caller, bytes, signal),
+    file: (id, index, what, expires, signature) => fileBehind(rooms, { id, index, what, expires }, signature),
+    nodes: () => fleet.nodes(),
+    addNode: (spec) => fleet.add(spec),
+    drainNode: (id) => fleet.drain(id),
+    resumeNode: (id) => fleet.resume(id),
+    removeNode: (id) => fleet.remove(id),
+    createWorkspace: accounts.createWorkspace,
+    workspace: accounts.workspace,
+    workspaces: (limit, cursor) => store.accounts.workspaces(limit, cursor),
+    deleteWorkspace: accounts.deleteWorkspace,
+    createKey: accounts.createKey,
+    keys: (workspaceId, limit, cursor) => store.accounts.keys(workspaceId, limit, cursor),
+    deleteKey: accounts.deleteKey,
+    grant: accounts.grant,
+    async creditsOf(workspaceId) {
+      await accounts.workspace(workspaceId);
+      return store.ledger.credits(workspaceId);
+    },
+    async ready() {
+      if (stopping) return { ok: false, reason: 'shutting down' };
+      const usable = [...catalog.current.models.values()].some((m) => viewModel(catalog, fleet, m).usable);
+      return { ok: usable, reason: usable ? null : 'no model of the catalog can run on any online node' };
+    },
+    stats: () => ({
+      queued: backlog.queued(),
+      running: recorder.running(),
+      nodes: fleet.nodes(),
+      catalog: catalog.status,
+      finished: [...recorder.finished].map(([key, count]) => {
+        const [model = '', status] = key.split('\n');
+        return { model, status: status as Status, count };
+      }),
+      creditsCharged: recorder.charged,
+      commits: store.commits,
+    }),
+    stop() {
+      stopping ??= (async () => {
+        await scheduler.stop();
+        await deadlines.stop();
+        await sweeper.stop();
+        if (!(await attempts.idle(settings.drainMs)))
+          log.info({ running: attempts.size }, 'handing over what still runs');
+        await attempts.stop();
+        view[Symbol.dispose]();
+        recorder[Symbol.dispose]();
+      })();
+      return stopping;
+    },
+  };
+}
+
+const modelFor = (rooms: Rooms, id: string) => {
+  try {
+    return modelNamed(rooms.catalog, id);
+  } catch {
+    throw new GatewayError('not_found', `There is no model ${id}.`);
+  }
+};
+
+/** Cancelling is committed first; the node is cleaned up afterwards and a late picture is thrown away. */
+async function cancel(g: Generation, recorder: Recorder, attempts: Attempts, at: Millis): Promise<Generation> {
+  const why = failure('cancelled_by_caller', 'It was cancelled on request.');
+  const result = await recorder.insist(g.id, { type: 'cancelled', at, failure: why });
+  if (result === null) throw new GatewayError('not_found', `There is no generation ${g.id}.`);
+  if (result.moved) attempts.abort(g.id, new GatewayError(why));
+  return result.generation;
+}
+
+/** The generation once it is final, or as it is after `ms`. */
+async function waitFor(
+  get: () => Promise<Generation>,
+  listen: (wake: () => void) => Disposable,
+  { system }: Rooms,
+  ms: Millis,
+  signal: AbortSignal,
+): Promise<Generation> {
+  const over = new AbortController();
+  using _timer = system.clock.timer(ms, () => over.abort());
+  const either = AbortSignal.any([signal, over.signal]);
+  for (;;) {
+    const changed = Promise.withResolvers<void>();
+    using _listening = listen(changed.resolve);
+    const g = await get();
+    if (isFinal(g) || either.aborted) return g;
+    const stop = () => changed.resolve();
+    either.addEventListener('abort', stop, { once: true });
+    await changed.promise;
+    either.removeEventListener('abort', stop);
+  }
 }

@@ -1,0 +1,158 @@
+// Workspaces, keys and credits as doors ask for them. Keys are shown once and stored hashed; withdrawing credits cancels
+// the newest queued work until what is reserved is covered again.
+
+import { createHash } from 'node:crypto';
+import type { Caller, Key, Scope, Workspace, WorkspaceLimits } from '../domain/caller.ts';
+import { may } from '../domain/caller.ts';
+import { failure, GatewayError } from '../domain/failure.ts';
+import type { Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
+import type { Credits } from '../store/store.ts';
+import type { Recorder } from './record.ts';
+import type { Rooms } from './rooms.ts';
+
+export const STUDIO: WorkspaceId = 'studio';
+const AT_ONCE = 200;
+
+export interface NewKeyRequest {
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  readonly models: readonly string[] | null;
+  readonly expiresAt: Millis | null;
+  readonly requestsPerMinute: number | null;
+  readonly spendCap: Millicredits | null;
+}
+
+export interface NewWorkspaceRequest {
+  readonly name: string;
+  readonly credits: Millicredits;
+  readonly limits: Partial<WorkspaceLimits>;
+  readonly provenance?: boolean;
+}
+
+export const hashKey = (secret: string): string => createHash('sha256').update(secret).digest('hex');
+
+export interface Accounts {
+  /** Workspaces seen, for the scheduler: limits without asking the store each time. */
+  workspaceNow(id: WorkspaceId): Workspace | undefined;
+  workspaceOf(id: WorkspaceId): Promise<Workspace | null>;
+  authenticate(hash: string): Promise<Caller | null>;
+  actIn(caller: Caller, id: WorkspaceId): Promise<Caller>;
+  createWorkspace(w: NewWorkspaceRequest): Promise<Workspace>;
+  workspace(id: WorkspaceId): Promise<Workspace>;
+  deleteWorkspace(id: WorkspaceId): Promise<void>;
+  createKey(workspaceId: WorkspaceId, key: NewKeyRequest): Promise<{ readonly key: Key; readonly secret: string }>;
+  deleteKey(workspaceId: WorkspaceId, keyId: string): Promise<void>;
+  grant(workspaceId: WorkspaceId, amount: Millicredits, note: string | null): Promise<Credits>;
+}
+
+export function createAccounts({ store, system, settings }: Rooms, recorder: Recorder): Accounts {
+  const { clock, random } = system;
+  const seen = new Map<WorkspaceId, Workspace>();
+
+  const workspaceOf = async (id: WorkspaceId) => {
+    const known = seen.get(id);
+    if (known) return known;
+    const found = await store.accounts.workspace(id);
+    if (found) seen.set(id, found);
+    return found;
+  };
+  const workspace = async (id: WorkspaceId) => {
+    const found = await workspaceOf(id);
+    if (found === null) throw new GatewayError('not_found', `There is no workspace ${id}.`);
+    return found;
+  };
+
+  /** Newest queued first, until what is reserved is covered by the balance. */
+  const cover = async (id: WorkspaceId) => {
+    const why = failure('insufficient_credits', "The workspace's credits were withdrawn.");
+    for (;;) {
+      const ids = await store.generations.queuedIds(id, AT_ONCE);
+      for (const queued of ids) {
+        const { balance, reserved } = await store.ledger.credits(id);
+        if (reserved <= balance) return;
+        const g = await recorder.get(queued);
+        if (g?.state.status === 'queued' && g.reserved > 0)
+          await recorder.append(g, { type: 'cancelled', at: clock.now(), failure: why });
+      }
+      const { balance, reserved } = await store.ledger.credits(id);
+      if (ids.length < AT_ONCE || reserved <= balance) return;
+    }
+  };
+
+  return {
+    workspaceNow: (id) => seen.get(id),
+    workspaceOf,
+    async authenticate(hash) {
+      const caller = await store.accounts.authenticate(hash);
+      if (caller === null) return null;
+      const { expiresAt } = caller.key;
+      return expiresAt !== null && expiresAt <= clock.now() ? null : caller;
+    },
+    async actIn(caller, id) {
+      if (id === caller.workspace.id) return caller;
+      if (!may(caller, 'admin')) throw new GatewayError('forbidden', 'Only an admin key may act in another workspace.');
+      return { key: caller.key, workspace: await workspace(id) };
+    },
+    createWorkspace: ({ name, credits, limits, provenance = true }) => {
+      const now = clock.now();
+      const id = `ws_${random.ulid(now)}`;
+      return store.accounts.createWorkspace(
+        { id, name, credits, limits: { ...settings.limits, ...limits }, provenance },
+        now,
+      );
+    },
+    workspace,
+    async deleteWorkspace(id) {
+      if (id === STUDIO) throw new GatewayError('conflict', 'The workspace studio belongs to the admin key and stays.');
+      if (!(await store.accounts.deleteWorkspace(id)))
+        throw new GatewayError('not_found', `There is no workspace ${id}.`);
+      seen.delete(id);
+    },
+    async createKey(workspaceId, key) {
+      await workspace(workspaceId);
+      const secret = `dk_${random.secret(24)}`;
+      return {
+        key: await store.accounts.createKey({ ...key, workspaceId, hash: hashKey(secret) }, clock.now()),
+        secret,
+      };
+    },
+    async deleteKey(workspaceId, keyId) {
+      if (!(await store.accounts.deleteKey(workspaceId, keyId)))
+        throw new GatewayError('not_found', `There is no key ${keyId}.`);
+    },
+    async grant(workspaceId, amount, note) {
+      await workspace(workspaceId);
+      const after = await store.ledger.grant(workspaceId, amount, note, clock.now());
+      if (amount >= 0 || after.reserved <= after.balance) return after;
+      await cover(workspaceId);
+      return store.ledger.credits(workspaceId);
+    },
+  };
+}
+
+/** The workspace `studio` and the admin key, at every start. `adminKey` null: made once; returned only when it was made now. */
+export async function foundStudio({ store, system, settings }: Rooms, adminKey: string | null): Promise<string | null> {
+  const { clock, random } = system;
+  const now = clock.now();
+  if ((await store.accounts.workspace(STUDIO)) === null) {
+    const { studioCredits: credits, limits, provenance } = settings;
+    await store.accounts.createWorkspace({ id: STUDIO, name: 'studio', credits, limits, provenance }, now);
+  }
+  const made = adminKey === null ? `dk_${random.secret(24)}` : null;
+  const hash =
+    adminKey === null ? await store.meta.remember('admin-key-hash', hashKey(made as string)) : hashKey(adminKey);
+  if ((await store.accounts.authenticate(hash)) === null) {
+    const key = {
+      workspaceId: STUDIO,
+      name: 'admin',
+      scopes: ['admin'] as const,
+      models: null,
+      expiresAt: null,
+      requestsPerMinute: null,
+      spendCap: null,
+      hash,
+    };
+    await store.accounts.createKey(key, now);
+  }
+  return made !== null && hash === hashKey(made) ? made : null;
+}

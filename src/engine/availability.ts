@@ -1,0 +1,86 @@
+// What could run where, right now, and why not: the same rules as placement, told to people.
+
+import { type Catalog, findModel, type Snapshot } from '../catalog/catalog.ts';
+import { GatewayError } from '../domain/failure.ts';
+import type { Model, Route } from '../domain/model.ts';
+import { matches, type NodeView } from '../domain/node.ts';
+import { obstacle, type RouteNeeds } from '../domain/placement.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+
+export interface RouteView {
+  readonly route: Route;
+  readonly usable: boolean;
+  readonly whyNot: string | null;
+}
+
+export interface ModelView {
+  readonly model: Model;
+  readonly aliases: readonly string[];
+  readonly usable: boolean;
+  readonly whyNot: string | null;
+  readonly routes: readonly RouteView[];
+}
+
+/** Per catalog reading, since the same objects let placement remember its answers. */
+const worked = new WeakMap<Snapshot, Map<Model, readonly RouteNeeds[]>>();
+
+/** A model's routes with what its workflows need of a node. */
+export function needsOf({ current }: Catalog, model: Model): readonly RouteNeeds[] {
+  const mine = worked.get(current) ?? new Map<Model, readonly RouteNeeds[]>();
+  worked.set(current, mine);
+  let needs = mine.get(model);
+  if (needs === undefined) {
+    needs = model.routes.map((route) => {
+      const recipe = route.workflow === null ? undefined : current.recipes.get(route.workflow);
+      return { route, classes: recipe?.classes ?? [], files: recipe?.files ?? [] };
+    });
+    mine.set(model, needs);
+  }
+  return needs;
+}
+
+/** Could any configured node ever serve this model? Health and files do not matter here. */
+export function servable(fleet: Fleet, model: Model): boolean {
+  return fleet.nodes().some(({ spec }) => model.routes.some((route) => matches(spec, route)));
+}
+
+const LOCAL: ReadonlySet<string> = new Set(['comfyui', 'sdapi', 'sketch']);
+
+function whyNot(needs: RouteNeeds, nodes: readonly NodeView[]): string | null {
+  const { route } = needs;
+  if (!LOCAL.has(route.backend)) return `no account for ${route.backend} can be used by this gateway`;
+  const kin = nodes.filter((n) => matches(n, route));
+  if (kin.length === 0) {
+    const labels = route.labels.length ? ` with the labels ${route.labels.join(', ')}` : '';
+    return `no ${route.backend} node${labels} is configured`;
+  }
+  const reasons = kin.map((n) => [n.id, obstacle(n, needs)] as const);
+  if (reasons.some(([, reason]) => reason === null)) return null;
+  return reasons.map(([id, reason]) => `${id} ${reason}`).join('; ');
+}
+
+export function viewModel(catalog: Catalog, fleet: Fleet, model: Model): ModelView {
+  const nodes = fleet.views();
+  const routes = needsOf(catalog, model).map((needs) => {
+    const why = whyNot(needs, nodes);
+    return { route: needs.route, usable: why === null, whyNot: why };
+  });
+  const usable = routes.some((r) => r.usable);
+  const aliases = [...catalog.current.aliases].filter(([, id]) => id === model.id).map(([alias]) => alias);
+  return { model, aliases, usable, whyNot: usable ? null : routes.map((r) => r.whyNot).join('; '), routes };
+}
+
+/** The model a name stands for. Throws GatewayError('unknown_model') naming what is near. */
+export function modelNamed(catalog: Catalog, name: string): Model {
+  const model = findModel(catalog.current, name);
+  if (model) return model;
+  const known = [...catalog.current.models.keys()];
+  const near = known.filter((id) => id.includes(name) || name.includes(id) || id.split('-')[0] === name.split('-')[0]);
+  throw new GatewayError(
+    'unknown_model',
+    `There is no model "${name}".${near.length ? ` Did you mean ${near.join(' or ')}?` : ''}`,
+    {
+      details: [{ path: 'model', message: `expected one of ${known.join(', ')}` }],
+    },
+  );
+}

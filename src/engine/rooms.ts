@@ -1,0 +1,35 @@
+// What the engine stands on, passed by name.
+
+import type { Catalog } from '../catalog/catalog.ts';
+import type { WorkspaceLimits } from '../domain/caller.ts';
+import type { Policy } from '../domain/placement.ts';
+import type { Bytes, Millicredits, Millis } from '../domain/units.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import type { Media } from '../media/media.ts';
+import type { Store } from '../store/store.ts';
+import type { System } from '../system/system.ts';
+
+export interface Settings {
+  readonly defaultModel: string;
+  readonly usdPerCredit: number;
+  readonly limits: WorkspaceLimits;
+  readonly policy: Policy;
+  readonly drainMs: Millis;
+  readonly provenance: boolean;
+  readonly allowPrivate: readonly string[];
+  readonly linkMs: Millis;
+  readonly retentionMs: Millis | null;
+  readonly quotaBytes: Bytes | null;
+  readonly studioCredits: Millicredits;
+  /** Goes into provenance: "Darkroom 0.1.0". */
+  readonly software: string;
+}
+
+export interface Rooms {
+  readonly system: System;
+  readonly store: Store;
+  readonly fleet: Fleet;
+  readonly media: Media;
+  readonly catalog: Catalog;
+  readonly settings: Settings;
+}

@@ -1,0 +1,139 @@
+// Moves queued generations onto nodes: reads lane heads and the fleet's view, asks pure `place`, takes the slot, appends
+// `started`. A lost race drops the slot and goes on. Wakes on submit, freed slot, node up, or the next due retry.
+
+import { findModel } from '../catalog/catalog.ts';
+import type { Workspace } from '../domain/caller.ts';
+import { failure } from '../domain/failure.ts';
+import type { Meters } from '../domain/meters.ts';
+import { type LaneView, type Placement, place } from '../domain/placement.ts';
+import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
+import type { Slot } from '../fleet/fleet.ts';
+import { type Loop, startLoop } from '../system/system.ts';
+import type { Attempts } from './attempt.ts';
+import { needsOf } from './availability.ts';
+import type { Backlog, Head } from './backlog.ts';
+import type { Recorder } from './record.ts';
+import type { Rooms } from './rooms.ts';
+
+export interface Scheduler {
+  wake(): void;
+  stop(): Promise<void>;
+}
+
+export interface SchedulerOptions {
+  readonly rooms: Rooms;
+  readonly recorder: Recorder;
+  readonly backlog: Backlog;
+  readonly attempts: Attempts;
+  /** Charged here with what is expected; corrected by what it took. */
+  readonly meters: Meters;
+  readonly workspace: (id: WorkspaceId) => Promise<Workspace | null>;
+}
+
+export function startScheduler({ rooms, recorder, backlog, attempts, meters, workspace }: SchedulerOptions): Scheduler {
+  const { system, fleet, catalog, settings } = rooms;
+  const { clock, log } = system;
+  /** Starts under way: their stubs are still in the backlog. */
+  const claimed = new Map<GenerationId, WorkspaceId>();
+  const claims = { has: (id: GenerationId) => claimed.has(id) } as ReadonlySet<GenerationId>;
+  let waiting = new Set<WorkspaceId>();
+
+  const tick = async (): Promise<Millis | null> => {
+    for (;;) {
+      const now = clock.now();
+      await backlog.refill(now, claims);
+      const heads = backlog.heads(now, claims);
+      enter(heads);
+      const lanes = await lanesOf(heads);
+      const placement = place({
+        now,
+        lanes,
+        nodes: fleet.views(),
+        meter: (w) => meters.get(w),
+        policy: settings.policy,
+      });
+      if (placement === null) break;
+      const slot = fleet.acquire(placement.node, placement);
+      if (slot === null) break;
+      claim(placement, slot);
+    }
+    const due = backlog.nextDue(clock.now());
+    return due === null ? null : due - clock.now();
+  };
+
+  /** A workspace that had nothing waiting enters at the floor: idling earns no credit. */
+  const enter = (heads: readonly Head[]) => {
+    const now = new Set(heads.map((h) => h.lane.workspaceId));
+    for (const id of now) if (!waiting.has(id)) meters.enter(id);
+    meters.raise(now);
+    waiting = now;
+  };
+
+  const lanesOf = async (heads: readonly Head[]): Promise<readonly LaneView[]> => {
+    const lanes: LaneView[] = [];
+    const open = new Map<WorkspaceId, boolean>();
+    for (const head of heads) {
+      const { workspaceId } = head.lane;
+      if (!open.has(workspaceId)) open.set(workspaceId, await hasRoom(workspaceId));
+      if (!open.get(workspaceId)) continue;
+      const model = findModel(catalog.current, head.lane.model);
+      if (model === undefined) await modelGone(head);
+      else lanes.push({ ...head, model, routes: needsOf(catalog, model) });
+    }
+    return lanes;
+  };
+
+  const hasRoom = async (id: WorkspaceId) => {
+    const starting = [...claimed.values()].filter((w) => w === id).length;
+    const limits = (await workspace(id))?.limits ?? settings.limits;
+    return recorder.running(id) + starting < limits.concurrency;
+  };
+
+  const modelGone = async ({ head, lane }: Head) => {
+    const why = failure('model_gone', `The model ${lane.model} is no longer in the catalog.`);
+    await recorder.insist(head.id, { type: 'failed', at: clock.now(), failure: why });
+  };
+
+  const claim = (placement: Placement, slot: Slot) => {
+    const { id } = placement.head;
+    claimed.set(id, placement.lane.workspaceId);
+    start(placement, slot)
+      .catch((error) => {
+        slot[Symbol.dispose]();
+        log.error({ err: error, generation: id }, 'could not start a generation');
+      })
+      .finally(() => {
+        claimed.delete(id);
+        loop.wake();
+      });
+  };
+
+  const start = async (placement: Placement, slot: Slot) => {
+    const { head, node, route, residency, warm, expectMs } = placement;
+    const g = await recorder.get(head.id);
+    const model = findModel(catalog.current, placement.model);
+    if (g === null || g.state.status !== 'queued' || model === undefined) return slot[Symbol.dispose]();
+    const served = model.id === g.model ? {} : { model: model.id };
+    const next = await recorder.append(g, {
+      type: 'started',
+      at: clock.now(),
+      node,
+      backend: route.backend,
+      ...served,
+    });
+    if (next === null) return slot[Symbol.dispose]();
+    meters.charge(g.workspaceId, expectMs);
+    attempts.start(next, slot, { node, model, route, residency, warm, expectMs });
+  };
+
+  const loop: Loop = startLoop({ name: 'scheduler', clock, log, tick });
+  recorder.onMove(loop.wake);
+  const subscriptions = [fleet.onChange(loop.wake), catalog.onChange(loop.wake)];
+  return {
+    wake: loop.wake,
+    async stop() {
+      for (const s of subscriptions) s[Symbol.dispose]();
+      await loop.stop();
+    },
+  };
+}

@@ -1,0 +1,165 @@
+// From a request to a queued generation, durable before the answer. Everything that can be refused is refused here,
+// before anything is queued or reserved.
+
+import { requestHash, resolveParams } from '../catalog/catalog.ts';
+import type { GenerationRequest } from '../contract/generations.ts';
+import type { Caller } from '../domain/caller.ts';
+import { type Detail, GatewayError } from '../domain/failure.ts';
+import type { Generation } from '../domain/generation.ts';
+import type { Model } from '../domain/model.ts';
+import { DRAWN_SEED_LIMIT, type Params } from '../domain/params.ts';
+import { hasLora } from '../domain/placement.ts';
+import { quote } from '../domain/price.ts';
+import { type Millis, toCredits, toMillicredits } from '../domain/units.ts';
+import { checkPublicUrl } from '../media/media.ts';
+import type { Credits } from '../store/store.ts';
+import { modelNamed, servable } from './availability.ts';
+import { resolveInput } from './inputs.ts';
+import type { Rooms } from './rooms.ts';
+
+export interface Submitted {
+  readonly generation: Generation;
+  /** An idempotency key answered with the job it had made. */
+  readonly replayed: boolean;
+  readonly credits: Credits;
+}
+
+const MIN_RUN_MS = 600_000;
+
+export async function submit(rooms: Rooms, caller: Caller, asked: GenerationRequest): Promise<Submitted> {
+  const { store, workspace } = { store: rooms.store, workspace: caller.workspace };
+  const draft = await draftOf(rooms, caller, await inherit(rooms, caller, asked));
+  const [result] = await store.generations.insert([draft]);
+  if (result === undefined) throw new Error('insert answered nothing');
+  if (result.outcome === 'refused') throw new GatewayError(result.failure);
+  return {
+    generation: result.generation,
+    replayed: result.outcome === 'replayed',
+    credits: await store.ledger.credits(workspace.id),
+  };
+}
+
+/** Works a request out: model, parameters, price, deadlines. Throws GatewayError; writes nothing but input pictures. */
+export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationRequest): Promise<Generation> {
+  const { catalog, system, settings } = rooms;
+  const name = request.model ?? settings.defaultModel;
+  const model = modelNamed(catalog, name);
+  permit(caller, model);
+  if (!servable(rooms.fleet, model)) {
+    throw new GatewayError(
+      'no_capable_node',
+      `No configured node or account can serve ${model.id}; see GET /v1/models/${model.id}.`,
+    );
+  }
+  if (request.webhook_url !== undefined)
+    refuseUrl('webhook_url', request.webhook_url, settings.allowPrivate, 'invalid_request');
+  const now = system.clock.now();
+  const seed = request.seed ?? system.random.integer(DRAWN_SEED_LIMIT);
+  const initImage = await resolveInput(rooms, caller, 'init_image', request.init_image);
+  const mask = await resolveInput(rooms, caller, 'mask', request.mask);
+  const { params, warnings } = resolveParams(catalog.current, model, request, seed, { initImage, mask });
+  const unchecked = checkLoras(rooms, model, params);
+  const estimateMs = model.estimateMs * params.n;
+  const price = quote(model.price, params, estimateMs / 1000);
+  const maxCredits = request.max_credits === undefined ? null : toMillicredits(request.max_credits);
+  if (maxCredits !== null && price.reserve > maxCredits) {
+    throw new GatewayError(
+      'budget_exceeded',
+      `This costs up to ${toCredits(price.reserve)} credits, more than max_credits ${toCredits(maxCredits)}.`,
+    );
+  }
+  return {
+    id: `gen_${system.random.ulid(now)}`,
+    workspaceId: caller.workspace.id,
+    keyId: caller.key.id,
+    createdAt: now,
+    priority: request.priority ?? 'interactive',
+    batchId: request.batch_id ?? null,
+    metadata: request.metadata ?? {},
+    webhookUrl: request.webhook_url ?? null,
+    softenedPrompt: request.softened_prompt ?? null,
+    fallback: request.fallback ?? (model.fallback.length > 0 ? 'model' : 'none'),
+    startBy: request.start_within_seconds === undefined ? null : now + Math.ceil(request.start_within_seconds * 1000),
+    runWithinMs: runLimit(request, estimateMs),
+    maxCredits,
+    requestedModel: name === model.id ? null : name,
+    idempotencyKey: request.idempotency_key ?? null,
+    requestHash: requestHash(model.id, request),
+    previousId: null,
+    kind: model.kind,
+    seq: 1,
+    model: model.id,
+    params,
+    quote: price,
+    warnings: [...warnings, ...unchecked],
+    attempts: [],
+    avoid: [],
+    softened: false,
+    reserved: price.reserve,
+    charged: 0,
+    state: { status: 'queued', attempt: 1, notBefore: now },
+  };
+}
+
+const runLimit = (request: GenerationRequest, estimateMs: Millis): Millis =>
+  request.run_within_seconds === undefined
+    ? Math.max(MIN_RUN_MS, 20 * estimateMs)
+    : Math.ceil(request.run_within_seconds * 1000);
+
+function permit({ key }: Caller, model: Model): void {
+  if (key.models !== null && !key.models.includes(model.id)) {
+    throw new GatewayError(
+      'forbidden',
+      `This key may not use ${model.id}; it may use ${key.models.join(', ') || 'no model'}.`,
+    );
+  }
+}
+
+/** Refuses an address that is private by its very text; names are checked again at every connection. */
+export function refuseUrl(path: string, url: string, allowPrivate: readonly string[], code: 'invalid_request'): void {
+  const why = checkPublicUrl(url, allowPrivate);
+  if (why !== null) throw new GatewayError(code, `${path}: ${why}`, { details: [{ path, message: why }] });
+}
+
+/** A LoRA that no online node has is refused; with nobody online to ask it is accepted with a warning. */
+function checkLoras({ fleet }: Rooms, model: Model, params: Params): readonly string[] {
+  if (params.loras.length === 0) return [];
+  const online = fleet
+    .views()
+    .filter((n) => n.status === 'online' && n.report !== null && model.routes.some((r) => r.backend === n.kind));
+  if (online.length === 0)
+    return ['No node is online to check the LoRAs against; the generation waits for one that has them.'];
+  const details: Detail[] = params.loras.flatMap((lora, i) =>
+    online.some((n) => hasLora(n, lora.name))
+      ? []
+      : [{ path: `loras.${i}.name`, message: `no node has a LoRA "${lora.name}"` }],
+  );
+  if (details.length > 0) throw new GatewayError('unsupported_input', details[0]?.message, { details });
+  return [];
+}
+
+/** `from`: prompt, seed, size and metadata of a finished generation; what is given overrides. */
+async function inherit(rooms: Rooms, caller: Caller, request: GenerationRequest): Promise<GenerationRequest> {
+  if (request.from === undefined) return request;
+  const base = await rooms.store.generations.get(request.from);
+  if (base === null || base.workspaceId !== caller.workspace.id) {
+    throw new GatewayError('not_found', `There is no generation ${request.from}.`, {
+      details: [{ path: 'from', message: 'not found' }],
+    });
+  }
+  if (base.state.status === 'queued' || base.state.status === 'running') {
+    throw new GatewayError('conflict', `${request.from} is not finished yet.`);
+  }
+  const { params } = base;
+  const sized = request.width ?? request.height ?? request.size ?? request.aspect_ratio;
+  return {
+    prompt: params.prompt,
+    ...(params.negativePrompt === null ? {} : { negative_prompt: params.negativePrompt }),
+    seed: params.seed,
+    ...(sized === undefined && params.width !== null && params.height !== null
+      ? { width: params.width, height: params.height }
+      : {}),
+    metadata: { ...base.metadata },
+    ...request,
+  };
+}

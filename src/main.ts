@@ -1,0 +1,121 @@
+// Composition root: builds the house in order, listens, and stops in reverse. Nothing else knows all the rooms.
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { createApi } from './api/api.ts';
+import { connectComfyUi } from './backends/comfyui/client.ts';
+import { connectSdapi } from './backends/sdapi/client.ts';
+import { connectSketch } from './backends/sketch/client.ts';
+import { openCatalog } from './catalog/catalog.ts';
+import type { Config } from './config.ts';
+import { type Gateway, openGateway, type Settings } from './engine/gateway.ts';
+import { openFleet } from './fleet/fleet.ts';
+import { openMedia } from './media/media.ts';
+import { openStore } from './store/store.ts';
+import { createSystem, type System } from './system/system.ts';
+
+export const VERSION = '0.1.0';
+
+export interface Darkroom {
+  /** Where it listens, as a person would type it. */
+  readonly url: string;
+  readonly gateway: Gateway;
+  /** The file that holds the admin key, when the gateway made it. */
+  readonly adminKeyFile: string | null;
+  /** Doors → scheduler → drain → hand over the rest → pool → store. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** What is open so far, to be closed in reverse; also when a later room fails to open. */
+type Closers = (() => Promise<unknown>)[];
+
+/** Opens a gateway. `system`: another outside world, for tests. */
+export async function openDarkroom(config: Config, system = createSystem({ level: config.logLevel, ...config.outbound })): Promise<Darkroom> {
+  const closers: Closers = [];
+  const closeAll = async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    const { gateway, adminKeyFile } = await openRooms(config, system, closers);
+    const api = createApi({ gateway, system, publicUrl: config.publicUrl, host: config.host });
+    const server = createServer(api.handler);
+    api.attach(server);
+    closers.push(() => api.close());
+    const url = await listen(server, config.host, config.port);
+    closers.push(() => shut(server));
+    return { url, gateway, adminKeyFile, stop: closeAll };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function openRooms(config: Config, system: System, closers: Closers) {
+  const { clock, log } = system;
+  await mkdir(config.data, { recursive: true });
+  const catalog = await openCatalog({ models: config.models, workflows: config.workflows, clock, log });
+  closers.push(() => catalog.close());
+  const store = await openStore({ url: config.databaseUrl, path: join(config.data, 'darkroom.db'), clock });
+  closers.push(() => store.close());
+  const secret = await store.meta.remember('link-secret', system.random.secret(32));
+  const media = await openMedia({ directory: config.data, system, secret });
+  closers.push(() => media.close());
+  const backends = { comfyui: connectComfyUi, sdapi: connectSdapi, sketch: connectSketch };
+  const fleet = await openFleet({
+    specs: config.nodes,
+    runtime: store.nodes,
+    sketch: config.sketch,
+    backends,
+    system,
+    directory: config.data,
+  });
+  closers.push(() => fleet.stop());
+  const gateway = await openGateway({ system, store, fleet, media, catalog, settings: settingsOf(config) }, config.adminKey);
+  closers.push(() => gateway.stop());
+  return { gateway, adminKeyFile: await keepAdminKey(config, gateway) };
+}
+
+const settingsOf = (config: Config): Settings => ({
+  defaultModel: config.defaultModel,
+  usdPerCredit: config.usdPerCredit,
+  limits: config.limits,
+  policy: config.scheduling,
+  drainMs: config.scheduling.drainMs,
+  provenance: config.outputs.provenance,
+  allowPrivate: config.outbound.allowPrivate,
+  linkMs: config.outputs.linkMs,
+  retentionMs: config.outputs.retentionMs,
+  quotaBytes: config.outputs.quotaBytes,
+  studioCredits: config.studioCredits,
+  software: `Darkroom ${VERSION}`,
+});
+
+/** Writes a newly made admin key where only its owner can read it. */
+async function keepAdminKey(config: Config, gateway: Gateway): Promise<string | null> {
+  if (config.adminKey !== null) return null;
+  const file = join(config.data, 'admin-key');
+  if (gateway.madeAdminKey !== null) await writeFile(file, `${gateway.madeAdminKey}\n`, { mode: 0o600 });
+  return file;
+}
+
+function listen(server: Server, host: string, port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      const { port: bound } = server.address() as AddressInfo;
+      const name = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+      resolve(`http://${name.includes(':') ? `[${name}]` : name}:${bound}`);
+    });
+  });
+}
+
+/** No new connections; those that are open may finish what they are at. */
+function shut(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+}
