@@ -1,6 +1,6 @@
 // Composition root: builds the house in order, listens, and stops in reverse. Nothing else knows all the rooms.
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import type { Config } from './config.ts';
 import { type Gateway, openGateway, type Settings } from './engine/gateway.ts';
 import { openFleet } from './fleet/fleet.ts';
 import { openMedia } from './media/media.ts';
-import { openStore } from './store/store.ts';
+import { openStore, type Store } from './store/store.ts';
 import { createSystem, type System } from './system/system.ts';
 
 export const VERSION = '0.1.0';
@@ -32,7 +32,10 @@ export interface Darkroom {
 type Closers = (() => Promise<unknown>)[];
 
 /** Opens a gateway. `system`: another outside world, for tests. */
-export async function openDarkroom(config: Config, system = createSystem({ level: config.logLevel, ...config.outbound })): Promise<Darkroom> {
+export async function openDarkroom(
+  config: Config,
+  system = createSystem({ level: config.logLevel, ...config.outbound }),
+): Promise<Darkroom> {
   const closers: Closers = [];
   const closeAll = async () => {
     for (const close of closers.splice(0).reverse()) await close();
@@ -72,9 +75,11 @@ async function openRooms(config: Config, system: System, closers: Closers) {
     directory: config.data,
   });
   closers.push(() => fleet.stop());
-  const gateway = await openGateway({ system, store, fleet, media, catalog, settings: settingsOf(config) }, config.adminKey);
+  const admin = await adminKeyOf(config, store, system);
+  const gateway = await openGateway({ system, store, fleet, media, catalog, settings: settingsOf(config) }, admin.key);
   closers.push(() => gateway.stop());
-  return { gateway, adminKeyFile: await keepAdminKey(config, gateway) };
+  if (admin.file !== null) await store.meta.remember(ADMIN_KEY_MADE, 'yes');
+  return { gateway, adminKeyFile: admin.file };
 }
 
 const settingsOf = (config: Config): Settings => ({
@@ -92,13 +97,25 @@ const settingsOf = (config: Config): Settings => ({
   software: `Darkroom ${VERSION}`,
 });
 
-/** Writes a newly made admin key where only its owner can read it. */
-async function keepAdminKey(config: Config, gateway: Gateway): Promise<string | null> {
-  if (config.adminKey !== null) return null;
+/**
+ * The admin key of the settings, or one made at the first start. It is written to a file that only its owner can read
+ * before its hash is stored, so that a crash in between loses nothing; later starts leave it alone.
+ */
+async function adminKeyOf(
+  config: Config,
+  store: Store,
+  system: System,
+): Promise<{ key: string | null; file: string | null }> {
+  if (config.adminKey !== null) return { key: config.adminKey, file: null };
   const file = join(config.data, 'admin-key');
-  if (gateway.madeAdminKey !== null) await writeFile(file, `${gateway.madeAdminKey}\n`, { mode: 0o600 });
-  return file;
+  if ((await store.meta.get(ADMIN_KEY_MADE)) !== null) return { key: null, file };
+  const kept = await readFile(file, 'utf8').catch(() => null);
+  const key = kept?.trim() || `dk_${system.random.secret(24)}`;
+  if (kept === null) await writeFile(file, `${key}\n`, { mode: 0o600, flush: true });
+  return { key, file };
 }
+
+const ADMIN_KEY_MADE = 'admin-key-made';
 
 function listen(server: Server, host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -130,29 +130,24 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
   };
 }
 
-/** The workspace `studio` and the admin key, at every start. `adminKey` null: made once; returned only when it was made now. */
-export async function foundStudio({ store, system, settings }: Rooms, adminKey: string | null): Promise<string | null> {
-  const { clock, random } = system;
-  const now = clock.now();
+/** The name of the key that the settings give; replacing it there withdraws the old one. */
+const ADMIN = 'admin';
+
+/** The workspace `studio`, and its admin key where the settings name one (else what was made before stands). */
+export async function foundStudio({ store, system, settings }: Rooms, adminKey: string | null): Promise<void> {
+  const now = system.clock.now();
   if ((await store.accounts.workspace(STUDIO)) === null) {
     const { studioCredits: credits, limits, provenance } = settings;
     await store.accounts.createWorkspace({ id: STUDIO, name: 'studio', credits, limits, provenance }, now);
   }
-  const made = adminKey === null ? `dk_${random.secret(24)}` : null;
-  const hash =
-    adminKey === null ? await store.meta.remember('admin-key-hash', hashKey(made as string)) : hashKey(adminKey);
-  if ((await store.accounts.authenticate(hash)) === null) {
-    const key = {
-      workspaceId: STUDIO,
-      name: 'admin',
-      scopes: ['admin'] as const,
-      models: null,
-      expiresAt: null,
-      requestsPerMinute: null,
-      spendCap: null,
-      hash,
-    };
-    await store.accounts.createKey(key, now);
+  if (adminKey === null) return;
+  const hash = hashKey(adminKey);
+  const known = await store.accounts.authenticate(hash);
+  const { data } = await store.accounts.keys(STUDIO, 100);
+  for (const key of data) {
+    if (key.name === ADMIN && key.id !== known?.key.id) await store.accounts.deleteKey(STUDIO, key.id);
   }
-  return made !== null && hash === hashKey(made) ? made : null;
+  if (known !== null) return;
+  const rights = { scopes: ['admin'] as const, models: null, expiresAt: null, requestsPerMinute: null, spendCap: null };
+  await store.accounts.createKey({ workspaceId: STUDIO, name: ADMIN, ...rights, hash }, now);
 }

@@ -111,13 +111,11 @@ export interface Gateway {
   ready(): Promise<{ readonly ok: boolean; readonly reason: string | null }>;
   readonly draining: boolean;
   stats(): Stats;
-  /** The admin key, if it was made at this start. */
-  readonly madeAdminKey: string | null;
   /** No new work; running work may finish for `drainMs`, the rest is handed over. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Opens the engine: recovers what a former process left, then schedules. `adminKey` null: made at the first start. */
+/** Opens the engine: recovers what a former process left, then schedules. `adminKey` null: whatever key was set up before stands. */
 export async function openGateway(rooms: Rooms, adminKey: string | null): Promise<Gateway> {
   const { store, fleet, catalog, media, system, settings } = rooms;
   const { clock, log } = system;
@@ -126,7 +124,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   const hub = createHub(store.events);
   const recorder = createRecorder(store, backlog, hub);
   const accounts = createAccounts(rooms, recorder);
-  const madeAdminKey = await foundStudio(rooms, adminKey);
+  await foundStudio(rooms, adminKey);
   await media.recover();
   await backlog.load();
   const attempts: Attempts = createAttempts({
@@ -159,7 +157,6 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   };
 
   return {
-    madeAdminKey,
     usdPerCredit: settings.usdPerCredit,
     get draining() {
       return stopping !== null;

@@ -1,0 +1,168 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Meters } from '../../src/domain/meters.ts';
+import { DEFAULT_POLICY, type LaneView, obstacle, place } from '../../src/domain/placement.ts';
+import { lane, node } from './given.ts';
+
+const NOW = 1_000_000;
+const ask = (
+  lanes: readonly LaneView[],
+  nodes: ReturnType<typeof node>[],
+  meter: Record<string, number> = {},
+  policy = DEFAULT_POLICY,
+) => place({ now: NOW, lanes, nodes, meter: (w) => meter[w] ?? 0, policy });
+const gen = (n: number) => `gen_${String(n).padStart(26, '0')}`;
+const timing = () => ({ renderMs: 10_000, loadMs: 20_000 });
+
+describe('who may run where', () => {
+  it('needs kind, labels, checkpoint, node classes and LoRAs', () => {
+    const needs = (over = {}) => ({ ...(lane().routes[0] as LaneView['routes'][number]), ...over });
+    expect(obstacle(node('a'), needs())).toBeNull();
+    expect(obstacle(node('a', { kind: 'sdapi' }), needs())).toMatch(/another kind/);
+    expect(obstacle(node('a', { status: 'wedged' }), needs())).toMatch(/wedged/);
+    expect(obstacle(node('a', { report: null }), needs())).toMatch(/not been probed/);
+    expect(obstacle(node('a'), lane({}, 'other.safetensors').routes[0] as LaneView['routes'][number])).toMatch(
+      /lacks the checkpoint/,
+    );
+    expect(obstacle(node('a'), lane({}, 'sub\\flux.safetensors').routes[0] as LaneView['routes'][number])).toMatch(
+      /lacks the checkpoint/,
+    );
+    expect(obstacle(node('a'), needs(), ['style'])).toBeNull();
+    expect(obstacle(node('a'), needs(), ['nobody-has-it'])).toMatch(/lacks the LoRA/);
+  });
+  it('compares checkpoints without regard to slash direction', () => {
+    const report = { ...node('a').report, checkpoints: ['sub\\flux.safetensors'] } as NonNullable<
+      ReturnType<typeof node>['report']
+    >;
+    expect(ask([lane({}, 'sub/flux.safetensors')], [node('a', { report })])?.node).toBe('a');
+  });
+});
+
+describe('placement', () => {
+  it('answers null when nothing is free, and when nothing fits', () => {
+    expect(ask([lane()], [node('a', { freeSlots: 0 })])).toBeNull();
+    expect(ask([lane({}, 'missing.safetensors')], [node('a')])).toBeNull();
+  });
+  it('prefers the node that holds the model', () => {
+    const nodes = [node('a', { timing }), node('b', { timing, resident: ['flux.safetensors'] })];
+    expect(ask([lane()], nodes)).toMatchObject({ node: 'b', warm: true, expectMs: 10_000 });
+  });
+  it('lets a job wait for a busy warm node that will finish it sooner than a swap would', () => {
+    const warm = node('b', { timing, resident: ['flux.safetensors'], freeSlots: 0, remainingMs: 5_000 });
+    expect(ask([lane()], [node('a', { timing }), warm])).toBeNull();
+    expect(ask([lane()], [node('a', { timing }), { ...warm, remainingMs: 60_000 }])?.node).toBe('a');
+  });
+  it('serves the workspace that has had less, when both are equally warm', () => {
+    const nodes = [node('a', { timing, resident: ['flux.safetensors'] })];
+    const lanes = [
+      lane({ workspaceId: 'rich', id: gen(1) }),
+      lane({ workspaceId: 'poor', id: gen(2), createdAt: 2000 }),
+    ];
+    expect(ask(lanes, nodes, { rich: 50_000, poor: 10_000 })?.lane.workspaceId).toBe('poor');
+  });
+  it('keeps the warm model going until the meter outweighs three times the swap', () => {
+    const nodes = [node('a', { timing, resident: ['flux.safetensors'] })];
+    const lanes = [
+      lane({ workspaceId: 'warm', createdAt: NOW }),
+      lane({ workspaceId: 'cold', id: gen(2), createdAt: NOW }, 'sdxl.safetensors'),
+    ];
+    const surcharge = DEFAULT_POLICY.swapWorth * 40_000; // loading sdxl, and reloading flux which still has work
+    expect(ask(lanes, nodes, { warm: surcharge - 1 })?.lane.workspaceId).toBe('warm');
+    expect(ask(lanes, nodes, { warm: surcharge + 1 })?.lane.workspaceId).toBe('cold');
+    expect(ask(lanes, nodes, { warm: 1 }, { ...DEFAULT_POLICY, swapWorth: 0 })?.lane.workspaceId).toBe('cold');
+  });
+  it('melts the surcharge with waiting, on nodes that have earned the swap', () => {
+    const cold = lane(
+      { workspaceId: 'cold', id: gen(2), createdAt: NOW - DEFAULT_POLICY.patienceMs },
+      'sdxl.safetensors',
+    );
+    const lanes = [lane({ workspaceId: 'warm', createdAt: NOW }), cold];
+    const earned = node('a', { timing, resident: ['flux.safetensors'], renderedSinceLoadMs: 200_000 });
+    expect(ask(lanes, [earned])?.lane.workspaceId).toBe('cold');
+    expect(ask(lanes, [{ ...earned, renderedSinceLoadMs: 0 }])?.lane.workspaceId).toBe('warm');
+  });
+  it('takes people before batches, people by age', () => {
+    const nodes = [node('a', { timing, resident: ['flux.safetensors'] })];
+    const batch = lane({ priority: 'batch', id: gen(1), createdAt: 1 }, 'flux.safetensors', 500);
+    const late = lane({ id: gen(3), createdAt: 3000, model: 'b' });
+    const early = lane({ id: gen(2), createdAt: 2000 });
+    expect(ask([batch, late, early], nodes)?.head.id).toBe(gen(2));
+  });
+  it('avoids a node that failed this work, unless no other online node could run it', () => {
+    const avoiding = [lane({ avoid: ['a'] })];
+    expect(ask(avoiding, [node('a'), node('b')])?.node).toBe('b');
+    expect(ask(avoiding, [node('a'), node('b', { freeSlots: 0 })])).toBeNull();
+    expect(ask(avoiding, [node('a'), node('b', { status: 'offline' })])?.node).toBe('a');
+  });
+
+  it('is work-conserving and lawful for any question', () => {
+    const checkpoints = ['flux.safetensors', 'sdxl.safetensors', 'sd15.safetensors'];
+    const someLane = fc.record({
+      w: fc.integer({ min: 0, max: 4 }),
+      c: fc.constantFrom(...checkpoints),
+      at: fc.integer({ min: 0, max: NOW }),
+      batch: fc.boolean(),
+      q: fc.integer({ min: 1, max: 1000 }),
+    });
+    const someNode = fc.record({
+      free: fc.integer({ min: 0, max: 2 }),
+      held: fc.constantFrom(undefined, ...checkpoints),
+      left: fc.integer({ min: 0, max: 60_000 }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(someLane, { minLength: 1, maxLength: 12 }),
+        fc.array(someNode, { minLength: 1, maxLength: 6 }),
+        (ls, ns) => {
+          const lanes = ls.map((l, i) =>
+            lane(
+              { workspaceId: `w${l.w}`, id: gen(i), createdAt: l.at, priority: l.batch ? 'batch' : 'interactive' },
+              l.c,
+              l.q,
+            ),
+          );
+          const nodes = ns.map((n, i) =>
+            node(`n${i}`, {
+              timing,
+              freeSlots: n.free,
+              remainingMs: n.free ? 0 : n.left,
+              resident: n.held ? [n.held] : [],
+            }),
+          );
+          const placed = ask(lanes, nodes);
+          const free = nodes.filter((n) => n.freeSlots > 0);
+          if (free.length === 0) return placed === null;
+          const chosen = free.find((n) => n.id === placed?.node);
+          const allFree = free.length === nodes.length;
+          return placed === null
+            ? !allFree
+            : chosen !== undefined && placed.warm === chosen.resident.includes(placed.residency);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('meters', () => {
+  it('give no credit for idling', () => {
+    const meters = new Meters();
+    meters.charge('busy', 90_000);
+    meters.raise(['busy']);
+    meters.enter('back');
+    expect(meters.get('back')).toBe(90_000);
+  });
+  it('share a node evenly between two backlogs', () => {
+    const meters = new Meters();
+    const served = { a: 0, b: 0 };
+    const nodes = [node('n', { timing, resident: ['flux.safetensors'] })];
+    for (let i = 0; i < 100; i++) {
+      const lanes = [lane({ workspaceId: 'a', id: gen(1) }), lane({ workspaceId: 'b', id: gen(2) })];
+      const placed = place({ now: NOW, lanes, nodes, meter: (w) => meters.get(w), policy: DEFAULT_POLICY });
+      const workspace = placed?.lane.workspaceId as 'a' | 'b';
+      served[workspace]++;
+      meters.charge(workspace, placed?.expectMs ?? 0);
+    }
+    expect(Math.abs(served.a - served.b)).toBeLessThanOrEqual(1);
+  });
+});

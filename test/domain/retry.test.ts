@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { FAILURE_CODES, type FailureCode, failure } from '../../src/domain/failure.ts';
+import { backoff, MAX_ATTEMPTS, settle } from '../../src/domain/retry.ts';
+import { generation, moved, started } from './given.ts';
+
+const around = { now: 100, elsewhere: true, refused: false, chance: 0.5 };
+const outcome = (code: FailureCode, over: Partial<typeof around> = {}, g = started()) =>
+  settle(g, failure(code, 'why'), { ...around, ...over });
+
+describe('settling a failed attempt', () => {
+  const requeues: readonly FailureCode[] = ['node_lost', 'out_of_memory', 'rate_limited', 'shutting_down'];
+  const cancels: readonly FailureCode[] = [
+    'cancelled_by_caller',
+    'cancelled_by_admin',
+    'batch_halted',
+    'insufficient_credits',
+    'budget_exceeded',
+  ];
+  const times: readonly FailureCode[] = ['run_timeout', 'start_timeout'];
+  for (const code of FAILURE_CODES) {
+    const type = requeues.includes(code)
+      ? 'requeued'
+      : cancels.includes(code)
+        ? 'cancelled'
+        : times.includes(code)
+          ? 'timed_out'
+          : 'failed';
+    it(`${code} → ${type}`, () => expect(outcome(code).type).toBe(type));
+  }
+
+  it('goes elsewhere at once, and waits when there is nowhere else', () => {
+    expect(outcome('node_lost')).toMatchObject({ notBefore: 100, avoidNode: true });
+    expect(outcome('node_lost', { elsewhere: false })).toMatchObject({ notBefore: 100 + backoff(1, 0.5) });
+  });
+  it('gives up after three attempts', () => {
+    let g = started();
+    for (let n = 1; n < MAX_ATTEMPTS; n++) g = started(moved(g, outcome('node_lost', {}, g)));
+    expect(outcome('node_lost', {}, g)).toMatchObject({ type: 'failed', failure: { code: 'node_lost' } });
+  });
+  it('never counts a shutdown', () => {
+    let g = started();
+    for (let n = 0; n < 10; n++) g = started(moved(g, outcome('shutting_down', {}, g)));
+    expect(g.state).toMatchObject({ attempt: 1 });
+  });
+  it('takes a refused job to another node, or fails with the reason when there is none', () => {
+    expect(outcome('model_error', { refused: true })).toMatchObject({ type: 'requeued', avoidNode: true });
+    expect(outcome('model_error', { refused: true, elsewhere: false }).type).toBe('failed');
+  });
+  it('softens a refused prompt exactly once', () => {
+    const g = started(generation({ softenedPrompt: 'calmer' }));
+    const first = outcome('safety_filter', {}, g);
+    expect(first).toMatchObject({ type: 'requeued', soften: true });
+    expect(outcome('safety_filter', {}, started(moved(g, first))).type).toBe('failed');
+  });
+  it('never resubmits what may have been billed', () => {
+    expect(settle(started(), failure('node_lost', 'cut', { possiblyBilled: true }), around).type).toBe('failed');
+  });
+});
