@@ -1,38 +1,23 @@
 // Which nodes exist, are they well, what is loaded, how many slots, how long things take there. The engine asks for
 // views, takes a Slot, uses its connection, and says how it went; probing and learning happen here.
 
-import type { Connection } from '../backends/backend.ts';
-import type { Failure } from '../domain/failure.ts';
-import type { NodeReport, NodeSpec, NodeStatus, NodeView } from '../domain/node.ts';
+import { mkdir, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { Backends, Connection } from '../backends/backend.ts';
+import { GatewayError } from '../domain/failure.ts';
+import type { NodeSpec, NodeView } from '../domain/node.ts';
 import type { Millis, NodeId } from '../domain/units.ts';
+import type { System } from '../system/system.ts';
+import { checkSpec } from './address.ts';
+import { openBook } from './book.ts';
+import type { AttemptReport, Member, NodeState } from './member.ts';
+import { createRoster, type Joining, type Roster } from './roster.ts';
+import type { Slot, Work } from './slots.ts';
+import { createTimings } from './timings.ts';
 
-/** Permission to render one attempt on one node. Disposing gives it back (idempotent). */
-export interface Slot extends Disposable {
-  readonly node: NodeId;
-  /** The render ended: the slot is free for the next one although files are still being fetched. Idempotent. */
-  release(): void;
-}
-
-/** How an attempt went, from the node's point of view. Feeds health, residency and timings. */
-export interface AttemptReport {
-  readonly residency: string;
-  /** Was the model already loaded when it started (as far as we knew)? */
-  readonly warm: boolean;
-  /** Until `rendered`; null when it never got there. */
-  readonly renderMs: Millis | null;
-  readonly failure: Failure | null;
-}
-
-export interface NodeState {
-  readonly spec: NodeSpec;
-  readonly source: 'config' | 'runtime' | 'builtin';
-  readonly status: NodeStatus;
-  /** Why it is not online, for people; null when it is. */
-  readonly why: string | null;
-  readonly report: NodeReport | null;
-  readonly running: number;
-  readonly since: Millis;
-}
+export type { AttemptReport, NodeState } from './member.ts';
+export type { Slot } from './slots.ts';
 
 export interface Fleet {
   views(): readonly NodeView[];
@@ -40,12 +25,17 @@ export interface Fleet {
   node(id: NodeId): NodeState | undefined;
   connection(id: NodeId): Connection | undefined;
   /** Null when the node has no free slot, is not online, or is gone. */
-  acquire(id: NodeId, work: { readonly residency: string; readonly expectMs: Millis }): Slot | null;
+  acquire(id: NodeId, work: Work): Slot | null;
   /** For work found running on a node at recovery: takes a slot even beyond the free ones. Null: no such node. */
-  adopt(id: NodeId, work: { readonly residency: string; readonly expectMs: Millis }): Slot | null;
+  adopt(id: NodeId, work: Work): Slot | null;
+  /** To be called once per attempt that ran, however it ended. */
   learned(id: NodeId, report: AttemptReport): void;
   /** Expected render and load milliseconds; falls back from (node, residency) to (any node, residency) to the given default. */
-  estimate(residency: string, node: NodeId | null, fallback: { readonly renderMs: Millis; readonly loadMs: Millis }): { readonly renderMs: Millis; readonly loadMs: Millis };
+  estimate(
+    residency: string,
+    node: NodeId | null,
+    fallback: { readonly renderMs: Millis; readonly loadMs: Millis },
+  ): { readonly renderMs: Millis; readonly loadMs: Millis };
   /** Throws GatewayError('conflict') for a known id, ('invalid_request') for an address a node may never have. Probes once, bounded, and keeps the node even if it is down. */
   add(spec: NodeSpec): Promise<NodeState>;
   drain(id: NodeId): Promise<NodeState>;
@@ -57,4 +47,169 @@ export interface Fleet {
   /** Resolves when each node was probed once or the bound has passed. */
   ready(boundMs: Millis): Promise<void>;
   stop(): Promise<void>;
+}
+
+/** Where nodes added at run time, and operators' word on draining, are kept (the store's `nodes`). */
+export interface RuntimeNodes {
+  all(): Promise<readonly { readonly spec: NodeSpec; readonly draining: boolean }[]>;
+  put(spec: NodeSpec, draining: boolean): Promise<void>;
+  delete(id: string): Promise<boolean>;
+}
+
+export interface FleetOptions {
+  /** Nodes of the config file. */
+  readonly specs: readonly NodeSpec[];
+  readonly runtime: RuntimeNodes;
+  /** Is the built-in renderer one of the nodes? */
+  readonly sketch: boolean;
+  readonly backends: Backends;
+  readonly system: System;
+  /** For the fleet book and the nodes' temporary files, which are swept at open. */
+  readonly directory: string;
+}
+
+const SKETCH: NodeSpec = {
+  id: 'sketch',
+  kind: 'sketch',
+  url: '',
+  labels: [],
+  auth: null,
+  slots: Math.min(4, availableParallelism()),
+};
+
+/** Opens the book, connects all known nodes and begins to probe them; does not wait for the answers (see `ready`). */
+export async function openFleet({ specs, runtime, sketch, backends, system, directory }: FleetOptions): Promise<Fleet> {
+  const scratch = join(directory, 'scratch');
+  await rm(scratch, { recursive: true, force: true });
+  await mkdir(scratch, { recursive: true });
+  const found = founders(specs, await runtime.all(), sketch, system.log);
+  const book = await openBook(join(directory, 'fleet-book.json'), system);
+  const timings = createTimings(book.timings);
+  const listeners = new Set<() => void>();
+  const changed = () => {
+    for (const listener of [...listeners]) listener();
+  };
+  const roster = createRoster({ backends, system, scratch, timings, onChange: changed });
+  for (const founder of found) roster.join(founder);
+  const learnt = () => {
+    book.save(timings.rows);
+    changed();
+  };
+
+  return {
+    ...administration(roster, runtime, (gone) => {
+      timings.forget(gone);
+      learnt();
+    }),
+    views: () => roster.all().map((member) => member.view()),
+    nodes: () => roster.all().map((member) => member.state()),
+    node: (id) => roster.get(id)?.state(),
+    connection: (id) => roster.get(id)?.connection,
+    acquire: (id, work) => roster.get(id)?.acquire(work) ?? null,
+    adopt: (id, work) => roster.get(id)?.adopt(work) ?? null,
+    learned(id, report) {
+      roster.get(id)?.learned(report);
+      learnt();
+    },
+    estimate(residency, node, fallback) {
+      const known = timings.of(node, residency);
+      return { renderMs: known.renderMs ?? fallback.renderMs, loadMs: known.loadMs ?? fallback.loadMs };
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
+    },
+    async ready(boundMs) {
+      const bound = Promise.withResolvers<void>();
+      using _ = system.clock.timer(boundMs, bound.resolve);
+      await Promise.race([Promise.all(roster.all().map((member) => member.probed)), bound.promise]);
+    },
+    async stop() {
+      await roster.close();
+      await book.close();
+    },
+  };
+}
+
+/**
+ * Who is there at start. A kept row whose id the config file (or the built-in renderer) has says only whether that
+ * node is drained: what the file says about it wins.
+ */
+function founders(
+  specs: readonly NodeSpec[],
+  rows: Awaited<ReturnType<RuntimeNodes['all']>>,
+  sketch: boolean,
+  log: System['log'],
+): readonly Joining[] {
+  const drained = new Set(rows.filter((row) => row.draining).map((row) => row.spec.id));
+  const fixed: Joining[] = specs.map((spec) => ({ spec, source: 'config', draining: drained.has(spec.id) }));
+  for (const { spec } of fixed) checkSpec(spec);
+  const taken = new Set([SKETCH.id, ...specs.map((spec) => spec.id)]);
+  if (sketch && !specs.some((spec) => spec.id === SKETCH.id)) {
+    fixed.push({ spec: SKETCH, source: 'builtin', draining: drained.has(SKETCH.id) });
+  }
+  const added = rows.filter(({ spec }) => !taken.has(spec.id) && isAllowed(spec, log));
+  return [...fixed, ...added.map((row): Joining => ({ ...row, source: 'runtime' }))];
+}
+
+function isAllowed(spec: NodeSpec, log: System['log']): boolean {
+  try {
+    checkSpec(spec);
+    return true;
+  } catch (error) {
+    log.warn({ err: error, node: spec.id }, 'a kept node has an address that no node may have; left out');
+    return false;
+  }
+}
+
+/** What an operator does to the fleet. Each change is kept before it takes effect, one at a time. */
+function administration(
+  roster: Roster,
+  runtime: RuntimeNodes,
+  forget: (id: NodeId) => void,
+): Pick<Fleet, 'add' | 'drain' | 'resume' | 'remove'> {
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
+    const next = last.then(change, change);
+    last = next.catch(() => {});
+    return next;
+  };
+  const known = (id: NodeId): Member => {
+    const member = roster.get(id);
+    if (member === undefined) throw new GatewayError('not_found', `There is no node "${id}".`);
+    return member;
+  };
+  const setDraining = (id: NodeId, draining: boolean) =>
+    inTurn(async () => {
+      const member = known(id);
+      if (draining || member.source === 'runtime') await runtime.put(member.spec, draining);
+      else await runtime.delete(id);
+      member.drain(draining);
+      return member.state();
+    });
+  return {
+    async add(spec) {
+      checkSpec(spec);
+      const member = await inTurn(async () => {
+        if (roster.get(spec.id) !== undefined || spec.id === SKETCH.id) {
+          throw new GatewayError('conflict', `There is a node "${spec.id}" already.`);
+        }
+        await runtime.put(spec, false);
+        return roster.join({ spec, source: 'runtime', draining: false });
+      });
+      await member.probed;
+      return member.state();
+    },
+    drain: (id) => setDraining(id, true),
+    resume: (id) => setDraining(id, false),
+    remove: (id) =>
+      inTurn(async () => {
+        if (known(id).source !== 'runtime') {
+          throw new GatewayError('conflict', `The node "${id}" comes from the configuration; take it out there.`);
+        }
+        await runtime.delete(id);
+        roster.leave(id);
+        forget(id);
+      }),
+  };
 }

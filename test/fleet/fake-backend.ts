@@ -3,7 +3,7 @@
 // given clock's; nothing here touches the network.
 
 import { Readable } from 'node:stream';
-import type { Backends, Connection, Job, RunEvent } from '../../src/backends/backend.ts';
+import { type Backends, type Connection, type Job, Refusal, type RunEvent } from '../../src/backends/backend.ts';
 import { type Failure, type FailureCode, GatewayError } from '../../src/domain/failure.ts';
 import type { RemoteRef } from '../../src/domain/generation.ts';
 import { residencyKey } from '../../src/domain/model.ts';
@@ -17,7 +17,7 @@ export interface Plan {
   readonly runMs?: Millis;
   /** Added when the node's last job had another residency key. Default 0. */
   readonly loadMs?: Millis;
-  /** Thrown instead of accepting the job; nothing runs. */
+  /** Thrown (as a Refusal) instead of accepting the job; nothing runs. */
   readonly refuse?: FailureCode | Failure;
   /** Thrown at the end of the render. */
   readonly fail?: FailureCode | Failure;
@@ -136,8 +136,8 @@ export function fakeBackends(clock: Clock): FakeBackends {
   };
 }
 
-const thrown = (what: FailureCode | Failure): GatewayError =>
-  new GatewayError(what, `the fake node said ${typeof what === 'string' ? what : what.code}`);
+const thrown = (what: FailureCode | Failure, Kind = GatewayError): GatewayError =>
+  new Kind(what, `the fake node said ${typeof what === 'string' ? what : what.code}`);
 
 function makeNode(id: string, clock: Clock, all: Work[]) {
   const doing = new Map<string, Doing>();
@@ -272,7 +272,7 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
         signal.throwIfAborted();
         reachable();
         const plan = queue.shift() ?? (typeof fake.plan === 'function' ? fake.plan(job) : fake.plan);
-        if (plan.refuse !== undefined) throw thrown(plan.refuse);
+        if (plan.refuse !== undefined) throw thrown(plan.refuse, Refusal);
         const it = begin(job, remote, plan);
         yield { type: 'accepted', remote };
         yield* follow(it, job, signal);
