@@ -60,7 +60,8 @@ async function openRooms(config: Config, system: System, closers: Closers) {
   await mkdir(config.data, { recursive: true });
   const catalog = await openCatalog({ models: config.models, workflows: config.workflows, clock, log });
   closers.push(() => catalog.close());
-  const store = await openStore({ url: config.databaseUrl, path: join(config.data, 'darkroom.db'), clock });
+  const where = config.databaseUrl === null ? { path: join(config.data, 'darkroom.db') } : { url: config.databaseUrl };
+  const store = await openStore({ ...where, clock });
   closers.push(() => store.close());
   const secret = await store.meta.remember('link-secret', system.random.secret(32));
   const media = await openMedia({ directory: config.data, system, secret });

@@ -13,8 +13,6 @@ import type { Rooms } from './rooms.ts';
 
 export interface FileToServe {
   readonly stat: BlobStat;
-  /** Of the bytes served; the ETag. */
-  readonly sha256: string;
   readonly output: Output;
   open(range?: { readonly start: number; readonly end: number }): Promise<Readable>;
 }
@@ -45,8 +43,7 @@ export async function fileBehind(
   if (output === undefined || key === null || key === undefined || (await store.files.swept(id))) throw gone();
   const stat = await media.blobs.stat(key);
   if (stat === null) throw gone();
-  const sha256 = what === 'output' ? output.sha256 : `${output.sha256}-thumbnail`;
-  return { stat, sha256, output, open: (range) => media.blobs.open(key, range) };
+  return { stat, output, open: (range) => media.blobs.open(key, range) };
 }
 
 const gone = () => new GatewayError('not_found', 'The file is gone: old files are swept, the record stays.');

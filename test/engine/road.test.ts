@@ -1,0 +1,188 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { GatewayError } from '../../src/domain/failure.ts';
+import type { Plan } from '../fleet/fake-backend.ts';
+import { type House, openHouse } from './house.ts';
+
+let house: House;
+beforeEach(async () => {
+  house = await openHouse();
+});
+afterEach(async () => {
+  await house[Symbol.asyncDispose]();
+});
+const credits = async () => house.gateway.credits(house.admin);
+const code = async (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'accepted',
+    (e: unknown) => (e instanceof GatewayError ? e.failure.code : String(e)),
+  );
+
+describe('from asked to done', () => {
+  it('is queued with everything resolved, then runs, succeeds and is charged', async () => {
+    const asked = await house.ask({ seed: 5 });
+    expect(asked).toMatchObject({
+      state: { status: 'queued' },
+      params: { seed: 5, width: 1024, steps: 20 },
+      reserved: 2000,
+    });
+    expect(await credits()).toEqual({ balance: 1_000_000, reserved: 2000 });
+    const done = await house.until(asked.id, 'succeeded');
+    expect(done).toMatchObject({ charged: 2000, reserved: 0, attempts: [{ n: 1, outcome: 'succeeded' }] });
+    expect(await credits()).toEqual({ balance: 998_000, reserved: 0 });
+  });
+  it('draws a seed below 2³² once, and keeps it over retries', async () => {
+    house.fakes.node('rack-1').next({ crash: true });
+    house.fakes.node('rack-2').next({ crash: true });
+    const asked = await house.ask();
+    expect(asked.params.seed).toBeLessThan(2 ** 32);
+    await house.clock.advance(3000);
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).mend();
+    const done = await house.until(asked.id, 'succeeded');
+    expect(house.fakes.works.length).toBeGreaterThan(1);
+    expect(new Set(house.fakes.works.map((w) => w.job.params.seed))).toEqual(new Set([done.params.seed]));
+  });
+  it('frees the node when the render ends, before the files are fetched', async () => {
+    house.fakes.node('rack-1').plan = { runMs: 1000, brokenDownloads: 2 };
+    house.fakes.node('rack-2').plan = { runMs: 1000, brokenDownloads: 2 };
+    const ids = (await Promise.all([1, 2, 3, 4].map(() => house.ask()))).map((g) => g.id);
+    await house.clock.advance(1100);
+    expect(house.fakes.works).toHaveLength(4);
+    expect(house.fakes.node('rack-1').busiest).toBe(1);
+    for (const id of ids) expect((await house.until(id, 'succeeded')).attempts).toHaveLength(1);
+  });
+  it('waits for the end, or answers with the state as it is', async () => {
+    const asked = await house.ask();
+    const early = house.gateway.wait(house.admin, asked.id, 100, new AbortController().signal);
+    await house.clock.advance(150);
+    expect((await early).state.status).toBe('running');
+    const late = house.gateway.wait(house.admin, asked.id, 60_000, new AbortController().signal);
+    await house.clock.advance(5000);
+    expect((await late).state.status).toBe('succeeded');
+  });
+});
+
+describe('what goes wrong on a node', () => {
+  const only = async (plan: Plan) => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).next(plan);
+    return house.ask();
+  };
+  it('is retried elsewhere and charged once', async () => {
+    for (const id of ['rack-1', 'rack-2'])
+      house.fakes.node(id).plan = (job) => (job.attempt === 1 ? { fail: 'out_of_memory' } : {});
+    const done = await house.until((await house.ask()).id, 'succeeded');
+    expect(done.attempts.map((a) => a.outcome)).toEqual(['out_of_memory', 'succeeded']);
+    expect(new Set(done.attempts.map((a) => a.node)).size).toBe(2);
+    expect(await credits()).toEqual({ balance: 998_000, reserved: 0 });
+  });
+  it('gives up after three attempts, at no cost', async () => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).plan = { fail: 'node_lost' };
+    const g = await house.until((await house.ask()).id, 'failed');
+    expect(g.attempts).toHaveLength(3);
+    expect(g.state).toMatchObject({ failure: { code: 'node_lost' } });
+    expect(await credits()).toEqual({ balance: 1_000_000, reserved: 0 });
+  });
+  it('does not run a broken graph twice', async () => {
+    const g = await house.until((await only({ fail: 'model_error' })).id, 'failed');
+    expect(g.attempts).toHaveLength(1);
+  });
+  it('goes to the next node when one refuses, and fails when all do', async () => {
+    house.fakes.node('rack-1').plan = { refuse: 'model_error' };
+    const done = await house.until((await house.ask()).id, 'succeeded');
+    expect(done.attempts.at(-1)?.node).toBe('rack-2');
+    house.fakes.node('rack-2').plan = { refuse: 'model_error' };
+    expect((await house.until((await house.ask()).id, 'failed')).state).toMatchObject({
+      failure: { code: 'model_error' },
+    });
+  });
+  it('calls success without an output a model_error', async () => {
+    const g = await house.until((await only({ files: [] })).id, 'failed');
+    expect(g.state).toMatchObject({ failure: { code: 'model_error' } });
+    expect(g.charged).toBe(0);
+  });
+  it('repeats a broken download without rendering again', async () => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).plan = { brokenDownloads: 2 };
+    await house.until((await house.ask()).id, 'succeeded');
+    expect(house.fakes.works).toHaveLength(1);
+  });
+  it('softens a withheld prompt once, same seed, second attempt', async () => {
+    for (const id of ['rack-1', 'rack-2'])
+      house.fakes.node(id).plan = (job) => (job.params.prompt.includes('calm') ? {} : { fail: 'safety_filter' });
+    const asked = await house.ask({ prompt: 'storm', softened_prompt: 'calm sea' });
+    const done = await house.until(asked.id, 'succeeded');
+    expect(done.params).toMatchObject({ prompt: 'calm sea', seed: asked.params.seed });
+    expect(done.attempts).toHaveLength(2);
+  });
+});
+
+describe('deadlines', () => {
+  it('stop a run that takes too long, and the node with it', async () => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).plan = { hang: true };
+    const g = await house.until((await house.ask({ run_within_seconds: 30 })).id, 'timeout');
+    expect(g.state).toMatchObject({ failure: { code: 'run_timeout' } });
+    await house.clock.advance(100);
+    expect(house.fakes.works[0]?.state).toBe('cancelled');
+  });
+  it('end what did not start in time', async () => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).plan = { runMs: 100_000 };
+    await house.ask();
+    await house.ask();
+    const late = await house.until((await house.ask({ start_within_seconds: 5 })).id, 'timeout');
+    expect(late.state).toMatchObject({ failure: { code: 'start_timeout' }, finishedAt: late.createdAt + 5000 });
+  });
+});
+
+describe('cancelling', () => {
+  it('ends a queued one at once and gives the credits back', async () => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).plan = { runMs: 100_000 };
+    await house.ask();
+    await house.ask();
+    const third = await house.ask();
+    expect((await house.gateway.cancel(house.admin, third.id)).state).toMatchObject({ status: 'cancelled' });
+    expect((await credits()).reserved).toBe(4000);
+  });
+  it('stops the node and throws a late picture away', async () => {
+    const asked = await house.ask();
+    await house.clock.advance(500);
+    await house.gateway.cancel(house.admin, asked.id);
+    await house.clock.advance(5000);
+    expect(house.fakes.works[0]?.state).toBe('cancelled');
+    expect(await house.state(asked.id)).toMatchObject({ state: { status: 'cancelled' }, charged: 0 });
+  });
+  it('is idempotent and leaves a finished one alone', async () => {
+    const done = await house.until((await house.ask()).id, 'succeeded');
+    expect(await house.gateway.cancel(house.admin, done.id)).toEqual(done);
+  });
+});
+
+describe('refusals leave nothing behind', () => {
+  it('names what is wrong', async () => {
+    expect(await code(house.ask({ model: 'flix' }))).toBe('unknown_model');
+    expect(await code(house.ask({ max_credits: 1 }))).toBe('budget_exceeded');
+    expect(await code(house.ask({ webhook_url: 'http://169.254.169.254/x' }))).toBe('invalid_request');
+    expect(await code(house.ask({ init_image: 'upl_01HWX2K8Y4N5R7P9Q1B3T6V8M0' }))).toBe('invalid_request');
+    expect((await house.gateway.list(house.admin, {}, 10)).data).toEqual([]);
+    expect((await credits()).reserved).toBe(0);
+  });
+  it('answers 402 before anything is queued', async () => {
+    await house.gateway.grant('studio', -999_000, 'all but one');
+    expect(await code(house.ask())).toBe('insufficient_credits');
+  });
+  it('serves an alias under the canonical name and says what was asked for', async () => {
+    expect(await house.ask({ model: 'flux' })).toMatchObject({ model: 'flux-dev', requestedModel: 'flux' });
+  });
+});
+
+describe('withdrawing credits', () => {
+  it('cancels the newest queued work until the rest is covered; running work finishes', async () => {
+    for (const id of ['rack-1', 'rack-2']) house.fakes.node(id).plan = { runMs: 10_000 };
+    const all = [];
+    for (let i = 0; i < 6; i++) all.push(await house.ask());
+    await house.clock.advance(100);
+    await house.gateway.grant('studio', -991_000, 'withdrawn');
+    const statuses = await Promise.all(all.map(async (g) => (await house.state(g.id)).state.status));
+    expect(statuses).toEqual(['running', 'running', 'queued', 'queued', 'cancelled', 'cancelled']);
+    expect((await house.state(all[5]?.id as string)).state).toMatchObject({
+      failure: { code: 'insufficient_credits' },
+    });
+  });
+});
