@@ -1,8 +1,25 @@
 // config/darkroom.yaml + DARKROOM_* environment → one frozen, validated Config. Only this file and main.ts read process.env.
+// What is wrong is said at once, with file and line or the variable's name, and nothing starts.
 
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { readEnvironment } from './config/environment.ts';
+import { readSettings, type Settings } from './config/settings.ts';
 import type { WorkspaceLimits } from './domain/caller.ts';
+import type { HostedBackend } from './domain/model.ts';
 import type { NodeSpec } from './domain/node.ts';
 import type { Bytes, Millicredits, Millis } from './domain/units.ts';
+
+/** An account at a hosted provider. */
+export interface Account {
+  readonly id: string;
+  readonly kind: HostedBackend;
+  readonly token: string;
+  /** Generations in flight at once. */
+  readonly slots: number;
+  /** Instead of the provider's own address, without trailing slash; null: the provider's. */
+  readonly baseUrl: string | null;
+}
 
 export interface Config {
   readonly host: string;
@@ -21,6 +38,7 @@ export interface Config {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   readonly defaultModel: string;
   readonly nodes: readonly NodeSpec[];
+  readonly accounts: readonly Account[];
   readonly sketch: boolean;
   readonly outbound: { readonly allowPrivate: readonly string[] };
   readonly outputs: {
@@ -42,4 +60,83 @@ export interface Config {
     /** How long a draining stop may wait for running work. */
     readonly drainMs: Millis;
   };
+}
+
+/** What the process was started with: `process.env` and the working directory. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const SHIPPED = resolve(import.meta.dirname, '..');
+
+/** Throws an Error whose message names file and line, or the variable, and what was expected. */
+export function loadConfig(env: Environment, cwd: string): Config {
+  const told = readEnvironment(env);
+  const path = resolve(cwd, told.config ?? join('config', 'darkroom.yaml'));
+  const settings = readSettings(readFile(path, told.config !== undefined), path, env);
+  const own = join(dirname(path), 'workflows');
+  const shipped = join(SHIPPED, 'config', 'workflows');
+  return freeze({
+    ...toConfig(settings, told, cwd),
+    models: modelsFile(told.models ?? settings.models, cwd),
+    workflows: own === shipped ? [own] : [own, shipped],
+  });
+}
+
+/** A missing file is all defaults, unless someone named it. */
+function readFile(path: string, named: boolean): string {
+  if (existsSync(path)) return readFileSync(path, 'utf8');
+  if (named) throw new Error(`DARKROOM_CONFIG: expected a file, there is none at ${path}`);
+  return '';
+}
+
+function modelsFile(named: string | undefined, cwd: string): string {
+  if (named !== undefined) return resolve(cwd, named);
+  const own = resolve(cwd, 'models.yaml');
+  return existsSync(own) ? own : join(SHIPPED, 'models.yaml');
+}
+
+const SECOND = 1000;
+const DAY = 86_400 * SECOND;
+const GIGABYTE = 1e9;
+
+type Told = ReturnType<typeof readEnvironment>;
+
+function toConfig(s: Settings, told: Told, cwd: string): Omit<Config, 'models' | 'workflows'> {
+  return {
+    host: told.host ?? s.host,
+    port: told.port ?? s.port,
+    data: resolve(cwd, told.data ?? s.data),
+    adminKey: told.adminKey ?? s.admin_key ?? null,
+    publicUrl: told.publicUrl ?? s.public_url ?? null,
+    databaseUrl: told.databaseUrl ?? s.database_url ?? null,
+    logLevel: told.logLevel ?? s.log_level,
+    defaultModel: s.default_model,
+    nodes: s.nodes,
+    accounts: s.accounts.map(({ base_url, ...account }) => ({ ...account, baseUrl: base_url })),
+    sketch: s.sketch,
+    outbound: { allowPrivate: s.outbound.allow_private },
+    outputs: {
+      linkMs: s.outputs.link_days * DAY,
+      retentionMs: s.outputs.retention_days === null ? null : s.outputs.retention_days * DAY,
+      quotaBytes: s.outputs.quota_gb === null ? null : s.outputs.quota_gb * GIGABYTE,
+      provenance: s.outputs.provenance,
+    },
+    studioCredits: s.studio_credits,
+    usdPerCredit: s.usd_per_credit,
+    limits: {
+      concurrency: s.limits.concurrency,
+      queue: s.limits.queue,
+      requestsPerMinute: s.limits.requests_per_minute,
+    },
+    scheduling: {
+      swapWorth: s.scheduling.swap_worth,
+      patienceMs: s.scheduling.patience_seconds * SECOND,
+      drainMs: s.scheduling.drain_seconds * SECOND,
+    },
+  };
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  for (const inner of Object.values(value)) freeze(inner);
+  return Object.freeze(value);
 }

@@ -138,6 +138,8 @@ export interface Recipe {
   readonly graph: Graph;
   readonly slots: readonly Slot[];
   readonly loras: LoraPoint | null;
+  /** The recipe to use instead when an input picture comes that this one has no slot for. */
+  readonly variants?: { readonly initImage: string | null; readonly mask: string | null };
   /** Output node ids whose files are the result. */
   readonly outputs: readonly string[];
   /** Node classes the graph uses. */

@@ -14,6 +14,8 @@ export { silentLog } from './log.ts';
 export type { Loop } from './loop.ts';
 export { startLoop } from './loop.ts';
 export type { Random } from './random.ts';
+export type { YamlSource } from './yaml.ts';
+export { checkYaml, readYaml, YamlError } from './yaml.ts';
 
 export interface System {
   readonly clock: Clock;
