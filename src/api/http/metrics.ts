@@ -1,0 +1,141 @@
+// What Prometheus reads. Request counts and times are pushed by the doors, with the route's pattern as label so that ids
+// never become labels; everything else is read from the gateway when somebody asks.
+
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { toCredits } from '../../domain/units.ts';
+import type { Gateway } from '../../engine/gateway.ts';
+
+const BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 60];
+const NODE_STATUSES = ['online', 'offline', 'draining', 'wedged'] as const;
+
+export interface Metrics {
+  /** The counter of one route: call it with each answer's status and milliseconds. */
+  http(method: string, route: string): (status: number, ms: number) => void;
+  readonly sockets: Gauge;
+  /** The exposition text and its content type. */
+  render(): Promise<{ readonly text: string; readonly type: string }>;
+  close(): void;
+}
+
+export function createMetrics(gateway: Pick<Gateway, 'stats'>): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  const requests = new Histogram({
+    name: 'darkroom_http_request_duration_seconds',
+    help: 'Time to answer, by route',
+    labelNames: ['method', 'route', 'status'] as const,
+    buckets: BUCKETS,
+    registers,
+  });
+  const sockets = new Gauge({ name: 'darkroom_websockets', help: 'Open event sockets', registers });
+  gatewayMetrics(gateway, registers);
+  processMetrics(delay, registers);
+  return {
+    sockets,
+    http(method, route) {
+      const byStatus = new Map<number, { observe(seconds: number): void }>();
+      return (status, ms) => {
+        const child = byStatus.get(status) ?? requests.labels({ method: method.toUpperCase(), route, status });
+        byStatus.set(status, child);
+        child.observe(ms / 1000);
+      };
+    },
+    async render() {
+      return { text: await registry.metrics(), type: registry.contentType };
+    },
+    close: () => void delay.disable(),
+  };
+}
+
+function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]): void {
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge('darkroom_queued', 'Generations waiting', () => stats().queued);
+  gauge('darkroom_running', 'Generations running', () => stats().running);
+  gauge('darkroom_catalog_ok', '1: the catalog on disk is the one that serves', () => (stats().catalog.ok ? 1 : 0));
+  new Gauge({
+    name: 'darkroom_node_status',
+    help: '1 for the status a node has',
+    labelNames: ['node', 'status'] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { spec, status } of stats().nodes) {
+        for (const one of NODE_STATUSES) this.set({ node: spec.id, status: one }, one === status ? 1 : 0);
+      }
+    },
+  });
+  new Gauge({
+    name: 'darkroom_node_running',
+    help: 'Attempts on a node',
+    labelNames: ['node'] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { spec, running } of stats().nodes) this.set({ node: spec.id }, running);
+    },
+  });
+  new Counter({
+    name: 'darkroom_generations_total',
+    help: 'Generations finished since start',
+    labelNames: ['model', 'status'] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { model, status, count } of stats().finished) this.inc({ model, status }, count);
+    },
+  });
+  const total = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  total('darkroom_credits_charged_total', 'Credits charged since start', () => toCredits(stats().creditsCharged));
+  total('darkroom_store_commits_total', 'Group commits since start', () => stats().commits);
+}
+
+function processMetrics(delay: ReturnType<typeof monitorEventLoopDelay>, registers: Registry[]): void {
+  new Gauge({
+    name: 'darkroom_event_loop_delay_seconds',
+    help: 'Event loop delay since the last scrape',
+    labelNames: ['quantile'] as const,
+    registers,
+    collect() {
+      for (const quantile of [50, 99]) this.set({ quantile: `0.${quantile}` }, delay.percentile(quantile) / 1e9);
+      this.set({ quantile: '1' }, delay.max / 1e9);
+      delay.reset();
+    },
+  });
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory',
+    registers,
+    collect() {
+      this.set(process.memoryUsage.rss());
+    },
+  });
+  new Gauge({
+    name: 'process_cpu_seconds_total',
+    help: 'User and system CPU time',
+    registers,
+    collect() {
+      const { user, system } = process.cpuUsage();
+      this.set((user + system) / 1e6);
+    },
+  });
+}

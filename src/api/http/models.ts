@@ -1,0 +1,51 @@
+// What may be asked for, and what can run now.
+
+import { ShortListQuery } from '../../contract/lists.ts';
+import { ModelAnswer, ModelList, renderCatalog, renderModel } from '../../contract/models.ts';
+import { GatewayError, toFailure } from '../../domain/failure.ts';
+import type { Gateway } from '../../engine/gateway.ts';
+import { shortList } from './lists.ts';
+import { json, type Route, route } from './route.ts';
+
+export function modelRoutes(gateway: Gateway): readonly Route[] {
+  return [
+    route({
+      method: 'get',
+      path: '/v1/models',
+      tag: 'Models',
+      summary: 'The catalog',
+      description: 'Every model, its price, its limits, and whether it is usable now.',
+      scope: 'read',
+      query: ShortListQuery,
+      answers: { 200: ModelList },
+      run({ query }) {
+        const { data, catalog } = gateway.models();
+        return json({ ...shortList(data.map(renderModel), (m) => m.id, query), catalog: renderCatalog(catalog) });
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/v1/models/:id',
+      tag: 'Models',
+      summary: 'One model',
+      scope: 'read',
+      answers: { 200: ModelAnswer },
+      run({ params }) {
+        return json({
+          ...renderModel(known(() => gateway.model(params.id as string))),
+          catalog: renderCatalog(gateway.models().catalog),
+        });
+      },
+    }),
+  ];
+}
+
+/** A model named in the path and unknown is a thing not found, not a bad field. */
+function known<T>(find: () => T): T {
+  try {
+    return find();
+  } catch (error) {
+    if (toFailure(error).code !== 'unknown_model') throw error;
+    throw new GatewayError('not_found', 'There is no such model.', { cause: error });
+  }
+}

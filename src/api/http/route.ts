@@ -1,0 +1,77 @@
+// What a door is: one row that says method, path, who may use it, what goes in and what comes out. The express routes,
+// the scope checks, the 405s, the metric labels and the OpenAPI document all come from these rows, so they agree.
+
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Request } from 'express';
+import { z } from 'zod';
+import type { Caller, Scope } from '../../domain/caller.ts';
+import type { Failure } from '../../domain/failure.ts';
+
+/** What a door answers: at most one of json, text, stream, failure. */
+export interface Answer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly json?: unknown;
+  readonly text?: string;
+  readonly stream?: Readable;
+  readonly failure?: Failure;
+}
+
+/** One parsed and authorised request. */
+export interface Asked<Query = unknown, Body = unknown> {
+  readonly caller: Caller;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Query;
+  readonly body: Body;
+  readonly headers: IncomingHttpHeaders;
+  /** Base of links, without trailing slash. */
+  readonly baseUrl: string;
+  /** Aborted when the client goes away before it has its answer. */
+  readonly signal: AbortSignal;
+  readonly request: Request;
+}
+
+export const NoQuery = z.strictObject({});
+
+interface RouteOf<Query extends z.ZodType, Body extends z.ZodType> {
+  readonly method: 'get' | 'post' | 'delete';
+  /** In express' spelling; `:name` is a parameter. */
+  readonly path: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  /** Null: open, without a key; `caller` must not be touched then. */
+  readonly scope: Scope | null;
+  /** Unknown fields are refused by name. Null: any query goes, unparsed (signed links carry their own proof). */
+  readonly query: Query | null;
+  /** A JSON body; null: the door does not read one, or reads it itself. */
+  readonly body: Body | null;
+  /** Status → schema of the JSON answer, or a sentence where it is none. */
+  readonly answers: Readonly<Record<number, z.ZodType | string>>;
+  /** Refused while the gateway drains. */
+  readonly newWork?: true;
+  run(asked: Asked<z.output<Query>, z.output<Body>>): Answer | Promise<Answer>;
+}
+
+export type Route = RouteOf<z.ZodType, z.ZodType>;
+
+type Row<Query extends z.ZodType, Body extends z.ZodType> = Omit<RouteOf<Query, Body>, 'query' | 'body'> & {
+  readonly query?: Query | null;
+  readonly body?: Body;
+};
+
+/** Fills in what most doors leave out: no query fields, no JSON body. */
+export function route<Query extends z.ZodType = typeof NoQuery, Body extends z.ZodType = z.ZodUndefined>(
+  row: Row<Query, Body>,
+): Route {
+  return { ...row, query: row.query === undefined ? NoQuery : row.query, body: row.body ?? null } as Route;
+}
+
+export const json = (body: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): Answer => ({
+  status,
+  json: body,
+  headers,
+});
+
+export const nothing: Answer = { status: 204 };

@@ -1,0 +1,90 @@
+// Workspaces and keys on the wire. The text of a key is in one answer, the one that made it.
+
+import { z } from 'zod';
+import { type Key, SCOPES, type Workspace } from '../domain/caller.ts';
+import { toCredits, toTimestamp } from '../domain/units.ts';
+import { CreditsBody } from './credits.ts';
+import { CreditAmount } from './generations.ts';
+
+const perMinute = z.int().min(1).max(1_000_000).nullable();
+const name = z.string().min(1).max(200);
+
+export const WorkspaceRequest = z
+  .strictObject({
+    name,
+    credits: CreditAmount.nonnegative().default(0),
+    limits: z
+      .strictObject({
+        concurrency: z.int().min(1).max(10_000).optional(),
+        queue: z.int().min(1).max(10_000_000).optional(),
+        requests_per_minute: perMinute.optional(),
+      })
+      .default({}),
+    provenance: z.boolean().optional().describe('Write provenance into files; as the gateway does by default.'),
+  })
+  .meta({ id: 'WorkspaceRequest' });
+
+export const WorkspaceBody = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    created_at: z.iso.datetime(),
+    limits: z.object({ concurrency: z.int(), queue: z.int(), requests_per_minute: z.int().nullable() }),
+    provenance: z.boolean(),
+  })
+  .meta({ id: 'Workspace' });
+export const WorkspaceAnswer = WorkspaceBody.extend({ credits: CreditsBody });
+
+export const KeyRequest = z
+  .strictObject({
+    name,
+    scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length).default(['generate', 'read']),
+    models: z.array(z.string().min(1).max(200)).min(1).max(200).nullable().default(null).describe('Null: all.'),
+    expires_at: z.iso.datetime({ offset: true }).nullable().default(null),
+    requests_per_minute: perMinute.default(null),
+    spend_cap: CreditAmount.nonnegative().nullable().default(null),
+  })
+  .meta({ id: 'KeyRequest' });
+
+export const KeyBody = z
+  .object({
+    id: z.string(),
+    workspace_id: z.string(),
+    name: z.string(),
+    scopes: z.array(z.enum(SCOPES)),
+    models: z.array(z.string()).nullable(),
+    expires_at: z.iso.datetime().nullable(),
+    requests_per_minute: z.int().nullable(),
+    spend_cap: z.number().nullable(),
+    created_at: z.iso.datetime(),
+  })
+  .meta({ id: 'Key' });
+export const KeyAnswer = KeyBody.extend({ key: z.string().describe('Shown once.') });
+
+export function renderWorkspace(w: Workspace): z.infer<typeof WorkspaceBody> {
+  return {
+    id: w.id,
+    name: w.name,
+    created_at: toTimestamp(w.createdAt),
+    limits: {
+      concurrency: w.limits.concurrency,
+      queue: w.limits.queue,
+      requests_per_minute: w.limits.requestsPerMinute,
+    },
+    provenance: w.provenance,
+  };
+}
+
+export function renderKey(k: Key): z.infer<typeof KeyBody> {
+  return {
+    id: k.id,
+    workspace_id: k.workspaceId,
+    name: k.name,
+    scopes: [...k.scopes],
+    models: k.models === null ? null : [...k.models],
+    expires_at: k.expiresAt === null ? null : toTimestamp(k.expiresAt),
+    requests_per_minute: k.requestsPerMinute,
+    spend_cap: k.spendCap === null ? null : toCredits(k.spendCap),
+    created_at: toTimestamp(k.createdAt),
+  };
+}

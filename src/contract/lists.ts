@@ -1,0 +1,34 @@
+// Lists look alike behind every door: `{data, next_cursor}`, a limit of 1…100, an opaque cursor.
+
+import { z } from 'zod';
+
+/** Query of a list that lives in the store: 20 rows unless told otherwise. */
+export const ListQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(100).default(20).describe('Rows per page.'),
+  cursor: z.string().min(1).max(500).optional().describe('next_cursor of the page before.'),
+});
+
+/** Query of a short list that lives in memory: everything unless a limit is given. */
+export const ShortListQuery = ListQuery.extend({
+  limit: z.coerce.number().int().min(1).max(100).optional().describe('Rows per page; everything when absent.'),
+});
+export type ShortListQuery = z.infer<typeof ShortListQuery>;
+
+export interface PageBody<T> {
+  readonly data: readonly T[];
+  readonly next_cursor: string | null;
+}
+
+/** One page of a list in memory; the cursor is the name of the last row of the page before. Null: nobody knows the cursor. */
+export function pageOf<T>(
+  rows: readonly T[],
+  nameOf: (row: T) => string,
+  { limit = rows.length, cursor }: { readonly limit?: number | undefined; readonly cursor?: string | undefined },
+): { readonly data: readonly T[]; readonly next: string | null } | null {
+  const after = cursor === undefined ? -1 : rows.findIndex((row) => nameOf(row) === cursor);
+  if (cursor !== undefined && after < 0) return null;
+  const data = rows.slice(after + 1, after + 1 + limit);
+  const last = data.at(-1);
+  const more = after + 1 + data.length < rows.length;
+  return { data, next: more && last !== undefined ? nameOf(last) : null };
+}

@@ -1,0 +1,148 @@
+// A model on the wire: what may be asked for, what it costs, and whether it is usable now.
+
+import { z } from 'zod';
+import { CAPABILITIES, HOSTED_BACKENDS, KINDS, LOCAL_BACKENDS, type Model, type Route } from '../domain/model.ts';
+import { toCredits, toTimestamp } from '../domain/units.ts';
+
+export const RouteBody = z
+  .object({
+    backend: z.enum([...LOCAL_BACKENDS, ...HOSTED_BACKENDS]),
+    labels: z.array(z.string()),
+    checkpoint: z.string().nullable(),
+    workflow: z.string().nullable(),
+    remote: z.string().nullable(),
+    account: z.string().nullable(),
+    usable: z.boolean(),
+    why_not: z.string().nullable(),
+  })
+  .meta({ id: 'Route' });
+
+export const PriceBody = z
+  .object({
+    per_output: z.number(),
+    per_megapixel: z.number(),
+    per_step: z.number(),
+    per_second: z.number(),
+    per_node_second: z.number(),
+  })
+  .meta({ id: 'Price', description: 'Credits; the parts are summed.' });
+
+export const ModelBody = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    kind: z.enum(KINDS),
+    best_for: z.string(),
+    capabilities: z.array(z.enum(CAPABILITIES)),
+    aliases: z.array(z.string()),
+    price: PriceBody,
+    limits: z.object({
+      max_pixels: z.int(),
+      min_side: z.int(),
+      max_side: z.int(),
+      multiple_of: z.int(),
+      max_n: z.int(),
+      max_steps: z.int(),
+    }),
+    defaults: z.object({
+      width: z.int().nullable(),
+      height: z.int().nullable(),
+      steps: z.int().nullable(),
+      guidance: z.number().nullable(),
+      sampler: z.string().nullable(),
+      scheduler: z.string().nullable(),
+      strength: z.number().nullable(),
+      negative_prompt: z.string().nullable(),
+      inputs: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+    }),
+    estimate_seconds: z.number().describe('For a model that is loaded, from the catalog.'),
+    cold_seconds: z.number().describe('Added when the model must be loaded first.'),
+    fallback: z.array(z.string()),
+    retires_at: z.iso.datetime().nullable(),
+    usable: z.boolean(),
+    why_not: z.string().nullable(),
+    routes: z.array(RouteBody),
+  })
+  .meta({ id: 'Model' });
+export type ModelBody = z.infer<typeof ModelBody>;
+
+export const CatalogBody = z
+  .object({
+    ok: z.boolean(),
+    error: z.string().nullable().describe('The refused edit; the last good catalog keeps serving.'),
+    loaded_at: z.iso.datetime(),
+  })
+  .meta({ id: 'Catalog' });
+
+export const ModelList = z.object({
+  data: z.array(ModelBody),
+  next_cursor: z.string().nullable(),
+  catalog: CatalogBody,
+});
+export const ModelAnswer = ModelBody.extend({ catalog: CatalogBody });
+
+/** A model and how it stands now. */
+export interface ModelNow {
+  readonly model: Model;
+  readonly aliases: readonly string[];
+  readonly usable: boolean;
+  readonly whyNot: string | null;
+  readonly routes: readonly { readonly route: Route; readonly usable: boolean; readonly whyNot: string | null }[];
+}
+
+export function renderModel({ model: m, aliases, usable, whyNot, routes }: ModelNow): ModelBody {
+  return {
+    id: m.id,
+    name: m.name,
+    kind: m.kind,
+    best_for: m.bestFor,
+    capabilities: [...m.capabilities],
+    aliases: [...aliases],
+    price: {
+      per_output: toCredits(m.price.perOutput),
+      per_megapixel: toCredits(m.price.perMegapixel),
+      per_step: toCredits(m.price.perStep),
+      per_second: toCredits(m.price.perSecond),
+      per_node_second: toCredits(m.price.perNodeSecond),
+    },
+    limits: {
+      max_pixels: m.limits.maxPixels,
+      min_side: m.limits.minSide,
+      max_side: m.limits.maxSide,
+      multiple_of: m.limits.multipleOf,
+      max_n: m.limits.maxN,
+      max_steps: m.limits.maxSteps,
+    },
+    defaults: {
+      width: m.defaults.width,
+      height: m.defaults.height,
+      steps: m.defaults.steps,
+      guidance: m.defaults.guidance,
+      sampler: m.defaults.sampler,
+      scheduler: m.defaults.scheduler,
+      strength: m.defaults.strength,
+      negative_prompt: m.defaults.negativePrompt,
+      inputs: { ...m.defaults.inputs },
+    },
+    estimate_seconds: m.estimateMs / 1000,
+    cold_seconds: m.coldMs / 1000,
+    fallback: [...m.fallback],
+    retires_at: m.retiresAt === null ? null : toTimestamp(m.retiresAt),
+    usable,
+    why_not: whyNot,
+    routes: routes.map(({ route, usable, whyNot }) => ({
+      ...route,
+      labels: [...route.labels],
+      usable,
+      why_not: whyNot,
+    })),
+  };
+}
+
+export function renderCatalog(status: {
+  readonly ok: boolean;
+  readonly error: string | null;
+  readonly loadedAt: number;
+}): z.infer<typeof CatalogBody> {
+  return { ok: status.ok, error: status.error, loaded_at: toTimestamp(status.loadedAt) };
+}
