@@ -1,0 +1,43 @@
+// One event, one transition. The row moves only if its sequence number is the one the caller saw; whoever comes second
+// changes nothing and learns it by null. What follows in the ledger is the domain's `entriesFor`.
+
+import { sql } from 'kysely';
+import { apply, entriesFor, type GenerationEvent } from '../domain/event.ts';
+import { type Generation, isFinal } from '../domain/generation.ts';
+import type { Recorded } from './recorded.ts';
+import { inputRefs, outputRefs } from './references.ts';
+import { changesOf, MOVING, movingColumns } from './rows.ts';
+import { statement } from './statements.ts';
+import type { Write } from './writer.ts';
+
+/** Throws (the caller's bug) when the state does not accept the event. */
+export type Append = (current: Generation, event: GenerationEvent) => Write<Recorded | null>;
+
+/** Statements of one store: their texts depend on the engine. */
+export function appending(): Append {
+  const columns = sql.join(MOVING.map((column) => sql`${sql.ref(column)} = ${0}`));
+  const move = statement(sql`update generations set ${columns}, changes = ${''} where id = ${''} and seq = ${0}`);
+  const release = statement(sql`delete from blob_refs where owner = ${''} and role = 'input'`);
+
+  return (current, event) => {
+    const next = apply(current, event);
+    const { id, workspaceId, keyId } = next;
+    const moving = movingColumns(next);
+    const values = [...MOVING.map((column) => moving[column]), changesOf(next), id, current.seq];
+    return {
+      weight: 1,
+      needs: { workspaces: [workspaceId], keys: [keyId], claims: [] },
+      async run(tx) {
+        const { numAffectedRows } = await move(tx.db, values);
+        if (numAffectedRows !== 1n) return null;
+        tx.books.move(current, next);
+        tx.books.post({ workspaceId, keyId, generationId: id, note: null, at: event.at }, entriesFor(current, next));
+        if (isFinal(next)) {
+          if (inputRefs(current).length > 0) await release(tx.db, [id]);
+          tx.refer(outputRefs(next));
+        }
+        return tx.record(next, event);
+      },
+    };
+  };
+}

@@ -1,0 +1,60 @@
+// SQLite through Node's own node:sqlite: one file, one writing and one reading connection (WAL), so that a long group
+// commit never shows half of itself to a reader. synchronous=FULL: a commit is on the disk when it returns.
+
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
+import type { Database } from './database.ts';
+import type { Schema } from './schema.ts';
+
+/** Prepared statements kept per connection; the least recently used goes first. */
+const STATEMENTS = 400;
+
+export function openSqlite(path: string): Database {
+  const writer = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
+  writer.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  const reader = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
+  const write = kysely(writer);
+  const read = kysely(reader);
+  return {
+    name: 'sqlite',
+    write,
+    read,
+    types: { text: sql`text`, integer: sql`integer` },
+    clustered: sql`without rowid`,
+    /** Any write takes SQLite's one write lock. */
+    async lockMigrations(db) {
+      await sql`pragma user_version = 1`.execute(db);
+    },
+    async close() {
+      await Promise.all([read.destroy(), write.destroy()]);
+      for (const db of [reader, writer]) if (db.isOpen) db.close();
+    },
+  };
+}
+
+const kysely = (db: DatabaseSync) => new Kysely<Schema>({ dialect: new SqliteDialect({ database: adapt(db) }) });
+
+/** DatabaseSync in the shape Kysely expects, with its prepared statements kept. */
+function adapt(db: DatabaseSync): SqliteDatabase {
+  const prepared = new Map<string, SqliteStatement>();
+  return {
+    close: () => db.close(),
+    prepare(text) {
+      const known = prepared.get(text) ?? wrap(db.prepare(text));
+      prepared.delete(text);
+      prepared.set(text, known);
+      if (prepared.size > STATEMENTS) prepared.delete(prepared.keys().next().value as string);
+      return known;
+    },
+  };
+}
+
+function wrap(statement: StatementSync): SqliteStatement {
+  const values = (parameters: readonly unknown[]) => parameters as readonly SQLInputValue[];
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...values(parameters)),
+    run: (parameters) => statement.run(...values(parameters)),
+    iterate: (parameters) => statement.iterate(...values(parameters)),
+  };
+}

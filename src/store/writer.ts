@@ -1,0 +1,123 @@
+// Group commit. Writes asked for in one turn of the event loop, and those that arrive while a commit is under way, share
+// one transaction and one fsync; each is answered after the commit. One broken write never harms its group: the
+// group is rolled back and each is run alone.
+
+import { setImmediate as turn } from 'node:timers/promises';
+import { GatewayError } from '../domain/failure.ts';
+import type { Database } from './database.ts';
+import type { Recorded } from './recorded.ts';
+import { type Needs, type Transaction, transactions } from './transaction.ts';
+
+/** Rows a group takes at most; also how many are worked on in one turn of the event loop. */
+export const GROUP = 128;
+
+export interface Write<T> {
+  /** Its share of a group. */
+  readonly weight: number;
+  readonly needs: Needs;
+  /** A GatewayError refuses this write alone, so it must come before anything is written. */
+  run(tx: Transaction): T | Promise<T>;
+}
+
+export interface Writer {
+  submit<T>(write: Write<T>): Promise<T>;
+  onCommit(listener: (recorded: readonly Recorded[]) => void): Disposable;
+  readonly commits: number;
+  /** Finishes what is waiting; later writes are refused. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly weight: number;
+  readonly needs: Needs;
+  run(tx: Transaction): Promise<void>;
+  answer(): void;
+  reject(error: unknown): void;
+}
+
+export function createWriter(database: Database): Writer {
+  const begin = transactions();
+  const listeners = new Set<(recorded: readonly Recorded[]) => void>();
+  const queue: Waiting[] = [];
+  let working: Promise<void> | null = null;
+  let closed = false;
+  let commits = 0;
+
+  const commit = async (group: readonly Waiting[]) => {
+    let decided = false;
+    try {
+      const recorded = await database.write.transaction().execute(async (db) => {
+        const tx = await begin(db);
+        await tx.load(group.map((one) => one.needs));
+        for (const one of group) await one.run(tx);
+        await tx.flush();
+        decided = true;
+        return tx.recorded;
+      });
+      commits++;
+      if (recorded.length > 0) for (const listener of listeners) listener(recorded);
+    } catch (error) {
+      if (group.length > 1 && !decided) return alone(group);
+      for (const one of group) one.reject(error);
+      return;
+    }
+    for (const one of group) one.answer();
+  };
+  const alone = async (group: readonly Waiting[]) => {
+    for (const one of group) await commit([one]);
+  };
+  const work = async () => {
+    do {
+      await turn();
+      await commit(take(queue));
+    } while (queue.length > 0);
+    working = null;
+  };
+
+  return {
+    submit: (write) =>
+      new Promise((resolve, reject) => {
+        if (closed) return reject(new GatewayError('shutting_down', 'The gateway is shutting down.'));
+        queue.push(waiting(write, resolve, reject));
+        working ??= work();
+      }),
+    onCommit(listener) {
+      listeners.add(listener);
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
+    },
+    get commits() {
+      return commits;
+    },
+    async close() {
+      closed = true;
+      await working;
+    },
+  };
+}
+
+function waiting<T>(write: Write<T>, resolve: (value: T) => void, reject: (error: unknown) => void): Waiting {
+  let answer = () => {};
+  return {
+    weight: write.weight,
+    needs: write.needs,
+    reject,
+    answer: () => answer(),
+    async run(tx) {
+      try {
+        const value = await write.run(tx);
+        answer = () => resolve(value);
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error;
+        answer = () => reject(error);
+      }
+    },
+  };
+}
+
+function take(queue: Waiting[]): Waiting[] {
+  let weight = 0;
+  let count = 0;
+  do weight += queue[count++]?.weight ?? 0;
+  while (count < queue.length && weight + (queue[count]?.weight ?? 0) <= GROUP);
+  return queue.splice(0, count);
+}

@@ -1,0 +1,101 @@
+// The store's suite runs on both engines: an engine opens fresh stores, opens the same one again, and lets a test look
+// at the tables behind it.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import pg from 'pg';
+import { describe } from 'vitest';
+import { openStore, type Store } from '../../src/store/store.ts';
+import { ManualClock } from '../harness/manual-clock.ts';
+import { createTestDatabase, postgresMissing } from '../harness/postgres.ts';
+
+export type Row = Record<string, string | number | null>;
+
+/** One database, with however many stores over it. */
+export interface Site extends AsyncDisposable {
+  readonly clock: ManualClock;
+  /** What `openStore` needs besides the clock. */
+  readonly location: { readonly path: string } | { readonly url: string };
+  /** Another gateway's store over the same database. */
+  open(): Promise<Store>;
+  query(statement: string): Promise<Row[]>;
+}
+
+export interface Engine {
+  readonly name: 'sqlite' | 'postgres';
+  site(): Promise<Site>;
+}
+
+/** A store over a database of its own. */
+export async function freshStore(engine: Engine): Promise<Site & { readonly store: Store }> {
+  const site = await engine.site();
+  return { ...site, store: await site.open() };
+}
+
+export function onBothEngines(suite: (engine: Engine) => void): void {
+  describe('on SQLite', () => suite({ name: 'sqlite', site: sqliteSite }));
+  const missing = postgresMissing();
+  if (missing !== null) console.warn(`skipping PostgreSQL: ${missing}`);
+  describe.skipIf(missing !== null)('on PostgreSQL', () => suite({ name: 'postgres', site: postgresSite }));
+}
+
+async function sqliteSite(): Promise<Site> {
+  const directory = mkdtempSync(join(tmpdir(), 'darkroom-store-'));
+  const path = join(directory, 'darkroom.db');
+  return siteOver({
+    location: { path },
+    async query(statement) {
+      const db = new DatabaseSync(path, { readOnly: true });
+      try {
+        return db.prepare(statement).all() as Row[];
+      } finally {
+        db.close();
+      }
+    },
+    remove: async () => rmSync(directory, { recursive: true, force: true }),
+  });
+}
+
+async function postgresSite(): Promise<Site> {
+  const database = await createTestDatabase();
+  return siteOver({
+    location: { url: database.url },
+    async query(statement) {
+      const client = new pg.Client({
+        connectionString: database.url,
+        types: {
+          getTypeParser: ((oid: number) =>
+            [20, 1700].includes(oid) ? Number : pg.types.getTypeParser(oid)) as typeof pg.types.getTypeParser,
+        },
+      });
+      await client.connect();
+      try {
+        return (await client.query(statement)).rows as Row[];
+      } finally {
+        await client.end();
+      }
+    },
+    remove: () => database.drop(),
+  });
+}
+
+function siteOver(over: Pick<Site, 'location' | 'query'> & { remove(): Promise<void> }): Site {
+  const clock = new ManualClock();
+  const stores: Store[] = [];
+  return {
+    clock,
+    location: over.location,
+    query: over.query,
+    async open() {
+      const store = await openStore({ ...over.location, clock });
+      stores.push(store);
+      return store;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(stores.map((store) => store.close()));
+      await over.remove();
+    },
+  };
+}
