@@ -79,7 +79,7 @@ const SKETCH: NodeSpec = {
 
 /** Opens the book, connects all known nodes and begins to probe them; does not wait for the answers (see `ready`). */
 export async function openFleet({ specs, runtime, sketch, backends, system, directory }: FleetOptions): Promise<Fleet> {
-  const scratch = join(directory, 'scratch');
+  const scratch = join(directory, 'node-scratch');
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true });
   const found = founders(specs, await runtime.all(), sketch, system.log);

@@ -20,6 +20,7 @@ export interface AttemptReport {
   readonly warm: boolean;
   /** Until `rendered`; null when it never got there. */
   readonly renderMs: Millis | null;
+  /** Null with `renderMs` null: the node would not take it, which says nothing about the node. */
   readonly failure: Failure | null;
 }
 
@@ -182,7 +183,8 @@ export function createMember(options: MemberOptions): Member {
     learned({ residency: key, warm, renderMs, failure }) {
       if (closing !== null) return;
       if (failure !== null) return blame(failure, key);
-      if (renderMs !== null) residency.rendered(timings.learn(spec.id, key, renderMs, warm), !warm);
+      if (renderMs === null) return;
+      residency.rendered(timings.learn(spec.id, key, renderMs, warm), !warm);
       breaker.succeeded();
     },
     drain(on) {

@@ -171,6 +171,15 @@ test('a removed node is gone at once and forever, but its connection lives until
   expect((await reopen(scene)).nodes()).toEqual([]);
 });
 
+test('stopping closes a removed node too, although an attempt on it is under way', async () => {
+  const { fleet, fakes } = await openScene([]);
+  await fleet.add(nodeSpec('new'));
+  fleet.acquire('new', work);
+  await fleet.remove('new');
+  await fleet.stop();
+  expect(fakes.node('new').open).toBe(0);
+});
+
 test('ready resolves when every node was probed once, or when the time is up', async () => {
   const { fleet, fakes, system } = await openScene(['a']);
   await fleet.ready(500);
@@ -191,11 +200,11 @@ test('ready resolves when every node was probed once, or when the time is up', a
 
 test('each node has a directory of its own, emptied at start', async () => {
   const directory = await freshDirectory();
-  await mkdir(join(directory, 'scratch', 'a'), { recursive: true });
-  await writeFile(join(directory, 'scratch', 'a', 'left-over'), 'x');
+  await mkdir(join(directory, 'node-scratch', 'a'), { recursive: true });
+  await writeFile(join(directory, 'node-scratch', 'a', 'left-over'), 'x');
   await openScene(['a'], { directory });
-  expect(existsSync(join(directory, 'scratch', 'a'))).toBe(true);
-  expect(existsSync(join(directory, 'scratch', 'a', 'left-over'))).toBe(false);
+  expect(existsSync(join(directory, 'node-scratch', 'a'))).toBe(true);
+  expect(existsSync(join(directory, 'node-scratch', 'a', 'left-over'))).toBe(false);
 });
 
 test('a stopped fleet has closed its connections and left no timer, also with a node set aside and work under way', async () => {

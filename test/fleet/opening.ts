@@ -54,13 +54,14 @@ export async function freshDirectory(): Promise<string> {
   return path;
 }
 
-/** A fleet whose nodes have been probed once. `before` sets the fakes up. */
+/** A fleet whose nodes have been probed once; the next probe is due in 5 s, or in 1 s if it failed. `before` sets the fakes up. */
 export async function openScene(
   ids: readonly string[],
   more: Partial<FleetOptions> = {},
   before: (fakes: FakeBackends) => void = () => {},
 ): Promise<Scene> {
-  const system = testSystem();
+  const plain = testSystem();
+  const system = { ...plain, random: { ...plain.random, fraction: () => 0.5 } };
   const fakes = fakeBackends(system.clock);
   before(fakes);
   const options: FleetOptions = {

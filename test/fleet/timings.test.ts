@@ -26,6 +26,8 @@ test('a cold run that comes first tells the load as soon as a warm one is known'
   expect(timings.timing('a', 'flux')).toBeUndefined();
   timings.learn('a', 'flux', 10_000, true);
   expect(timings.timing('a', 'flux')).toEqual({ renderMs: 10_000, loadMs: 15_000 });
+  timings.learn('a', 'flux', 20_000, true);
+  expect(timings.timing('a', 'flux')?.loadMs).toBe(15_000);
 });
 
 test('a run served from a cache does not count; three in a row do, for then the work is smaller', () => {
