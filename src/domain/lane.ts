@@ -12,6 +12,8 @@ export interface Lane {
   readonly model: ModelId;
   /** LoRA names every node must have, sorted. */
   readonly loras: readonly string[];
+  /** Input pictures given: they decide which routes and workflows fit. */
+  readonly pictures: readonly ('init_image' | 'mask')[];
   /** Nodes that failed this work before. */
   readonly avoid: readonly NodeId[];
 }
@@ -22,20 +24,34 @@ export function laneOf(
 ): Lane {
   const loras = g.params.loras.map((l) => l.name).sort();
   const avoid = [...g.avoid].sort();
-  const key = JSON.stringify([g.workspaceId, g.priority, g.batchId, g.model, loras, avoid]);
-  return { key, workspaceId: g.workspaceId, priority: g.priority, batchId: g.batchId, model: g.model, loras, avoid };
+  const pictures = [
+    ...(g.params.initImage === null ? [] : ['init_image' as const]),
+    ...(g.params.mask === null ? [] : ['mask' as const]),
+  ];
+  const key = JSON.stringify([g.workspaceId, g.priority, g.batchId, g.model, loras, pictures, avoid]);
+  return {
+    key,
+    workspaceId: g.workspaceId,
+    priority: g.priority,
+    batchId: g.batchId,
+    model: g.model,
+    loras,
+    pictures,
+    avoid,
+  };
 }
 
 export function parseLane(key: string): Lane {
-  const [workspaceId, priority, batchId, model, loras, avoid] = JSON.parse(key) as [
+  const [workspaceId, priority, batchId, model, loras, pictures, avoid] = JSON.parse(key) as [
     WorkspaceId,
     Priority,
     string | null,
     ModelId,
     string[],
+    Lane['pictures'],
     NodeId[],
   ];
-  return { key, workspaceId, priority, batchId, model, loras, avoid };
+  return { key, workspaceId, priority, batchId, model, loras, pictures, avoid };
 }
 
 /** A queued generation as the scheduler holds it. */

@@ -3,6 +3,7 @@
 // fetching, verifying and thumbnailing overlap the next render.
 
 import { type Connection, type Job, Refusal } from '../backends/backend.ts';
+import { recipeFor } from '../catalog/catalog.ts';
 import { FAILURES, type Failure, GatewayError, toFailure } from '../domain/failure.ts';
 import type { Generation, Output, RemoteRef } from '../domain/generation.ts';
 import type { Model, Route } from '../domain/model.ts';
@@ -160,7 +161,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
     attempt: g.state.status === 'running' ? g.state.attempt : 1,
     kind: g.kind,
     route: plan.route,
-    recipe: plan.route.workflow === null ? null : (rooms.catalog.current.recipes.get(plan.route.workflow) ?? null),
+    recipe: recipeFor(rooms.catalog.current, plan.route, g.params),
     params: g.params,
     files: await openInputs(rooms, g.params, signal),
     previews: false,
@@ -187,7 +188,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
   const provenanceOf = async (g: Generation, plan: Plan): Promise<Provenance | null> => {
     const workspace = await rooms.store.accounts.workspace(g.workspaceId);
     if (!rooms.settings.provenance || workspace?.provenance === false) return null;
-    const recipe = plan.route.workflow === null ? undefined : rooms.catalog.current.recipes.get(plan.route.workflow);
+    const recipe = recipeFor(rooms.catalog.current, plan.route, g.params);
     const { prompt, negativePrompt, seed, steps, guidance } = g.params;
     return {
       generation: g.id,

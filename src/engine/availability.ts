@@ -1,7 +1,8 @@
 // What could run where, right now, and why not: the same rules as placement, told to people.
 
-import { type Catalog, findModel, type Snapshot } from '../catalog/catalog.ts';
+import { type Catalog, findModel, recipeFor, routesFor, type Snapshot } from '../catalog/catalog.ts';
 import { GatewayError } from '../domain/failure.ts';
+import type { Lane } from '../domain/lane.ts';
 import type { Model, Route } from '../domain/model.ts';
 import { matches, type NodeView } from '../domain/node.ts';
 import { obstacle, type RouteNeeds } from '../domain/placement.ts';
@@ -22,20 +23,21 @@ export interface ModelView {
 }
 
 /** Per catalog reading, since the same objects let placement remember its answers. */
-const worked = new WeakMap<Snapshot, Map<Model, readonly RouteNeeds[]>>();
+const worked = new WeakMap<Snapshot, Map<string, readonly RouteNeeds[]>>();
 
-/** A model's routes with what its workflows need of a node. */
-export function needsOf({ current }: Catalog, model: Model): readonly RouteNeeds[] {
-  const mine = worked.get(current) ?? new Map<Model, readonly RouteNeeds[]>();
+/** The routes of a model that can take these pictures, with what their workflows need of a node. */
+export function needsOf({ current }: Catalog, model: Model, pictures: Lane['pictures'] = []): readonly RouteNeeds[] {
+  const mine = worked.get(current) ?? new Map<string, readonly RouteNeeds[]>();
   worked.set(current, mine);
-  let needs = mine.get(model);
-  if (needs === undefined) {
-    needs = model.routes.map((route) => {
-      const recipe = route.workflow === null ? undefined : current.recipes.get(route.workflow);
-      return { route, classes: recipe?.classes ?? [], files: recipe?.files ?? [] };
-    });
-    mine.set(model, needs);
-  }
+  const key = [model.id, ...pictures].join(' ');
+  const known = mine.get(key);
+  if (known !== undefined) return known;
+  const given = { initImage: pictures.includes('init_image') ? {} : null, mask: pictures.includes('mask') ? {} : null };
+  const needs = routesFor(current, model, given).map((route) => {
+    const recipe = recipeFor(current, route, given);
+    return { route, classes: recipe?.classes ?? [], files: recipe?.files ?? [] };
+  });
+  mine.set(key, needs);
   return needs;
 }
 
@@ -59,9 +61,17 @@ function whyNot(needs: RouteNeeds, nodes: readonly NodeView[]): string | null {
   return reasons.map(([id, reason]) => `${id} ${reason}`).join('; ');
 }
 
+/** Every route once, whatever pictures it wants. */
+function allNeeds(catalog: Catalog, model: Model): readonly RouteNeeds[] {
+  const every = ([[], ['init_image'], ['init_image', 'mask']] as const).flatMap((pictures) =>
+    needsOf(catalog, model, pictures),
+  );
+  return model.routes.flatMap((route) => every.find((needs) => needs.route === route) ?? []);
+}
+
 export function viewModel(catalog: Catalog, fleet: Fleet, model: Model): ModelView {
   const nodes = fleet.views();
-  const routes = needsOf(catalog, model).map((needs) => {
+  const routes = allNeeds(catalog, model).map((needs) => {
     const why = whyNot(needs, nodes);
     return { route: needs.route, usable: why === null, whyNot: why };
   });

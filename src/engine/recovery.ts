@@ -3,10 +3,12 @@
 
 import { findModel } from '../catalog/catalog.ts';
 import type { Generation } from '../domain/generation.ts';
+import { laneOf } from '../domain/lane.ts';
 import { residencyKey } from '../domain/model.ts';
 import { matches } from '../domain/node.ts';
 import { orphaned } from '../domain/retry.ts';
 import type { Attempts } from './attempt.ts';
+import { needsOf } from './availability.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -34,7 +36,8 @@ function resume({ fleet, catalog }: Rooms, attempts: Attempts, g: Generation): b
   const { node, remote } = g.state;
   const spec = fleet.node(node)?.spec;
   const model = findModel(catalog.current, g.model);
-  const route = spec && model?.routes.find((r) => matches(spec, r));
+  const needs = model && needsOf(catalog, model, laneOf(g).pictures);
+  const route = spec && needs?.find((r) => matches(spec, r.route))?.route;
   if (model === undefined || route === undefined || fleet.connection(node)?.resumable !== true) return false;
   const residency = residencyKey(route);
   const slot = fleet.adopt(node, { residency, expectMs: model.estimateMs });

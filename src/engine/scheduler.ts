@@ -78,7 +78,7 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       if (!open.get(workspaceId)) continue;
       const model = findModel(catalog.current, head.lane.model);
       if (model === undefined) await modelGone(head);
-      else lanes.push({ ...head, model, routes: needsOf(catalog, model) });
+      else lanes.push({ ...head, model, routes: needsOf(catalog, model, head.lane.pictures) });
     }
     return lanes;
   };

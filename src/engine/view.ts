@@ -5,10 +5,11 @@ import type { QueueReason } from '../contract/generations.ts';
 import type { View } from '../contract/render.ts';
 import type { Workspace } from '../domain/caller.ts';
 import { type Generation, isFinal } from '../domain/generation.ts';
+import { laneOf } from '../domain/lane.ts';
 import { residencyKey } from '../domain/model.ts';
 import { matches } from '../domain/node.ts';
 import { obstacle } from '../domain/placement.ts';
-import type { ModelId, WorkspaceId } from '../domain/units.ts';
+import type { WorkspaceId } from '../domain/units.ts';
 import type { Attempts } from './attempt.ts';
 import { needsOf } from './availability.ts';
 import type { Backlog } from './backlog.ts';
@@ -40,28 +41,30 @@ export function createViewer({
   const { fleet, catalog, media, settings } = rooms;
   const { clock } = rooms.system;
   /** How the fleet stands to a model; asked on every poll of a queued generation, changes when the fleet does. */
-  const stands = new Map<ModelId, { readonly reason: QueueReason; readonly able: number }>();
+  const stands = new Map<string, { readonly reason: QueueReason; readonly able: number }>();
   const subscriptions = [fleet.onChange(() => stands.clear()), catalog.onChange(() => stands.clear())];
 
-  const standing = (id: ModelId) => {
-    const known = stands.get(id);
+  const standing = (g: Generation) => {
+    const { model: id, pictures } = laneOf(g);
+    const key = [id, ...pictures].join(' ');
+    const known = stands.get(key);
     if (known) return known;
     const model = findModel(catalog.current, id);
-    const needs = model ? needsOf(catalog, model) : [];
+    const needs = model ? needsOf(catalog, model, pictures) : [];
     const kin = fleet.views().filter((n) => needs.some((r) => matches(n, r.route)));
     const online = kin.filter((n) => n.status === 'online');
     const able = online.filter((n) => needs.some((r) => obstacle(n, r) === null)).length;
     const reason: QueueReason =
       able > 0 ? 'waiting_for_slot' : online.length > 0 ? 'model_not_installed' : 'no_node_online';
     const made = { reason, able };
-    stands.set(id, made);
+    stands.set(key, made);
     return made;
   };
 
   const reasonFor = (g: Generation): QueueReason => {
     const limit = (workspaceNow(g.workspaceId)?.limits ?? settings.limits).concurrency;
     if (recorder.running(g.workspaceId) >= limit) return 'workspace_limit';
-    const { reason } = standing(g.model);
+    const { reason } = standing(g);
     if (reason !== 'waiting_for_slot') return reason;
     return g.state.status === 'queued' && g.state.notBefore > clock.now() ? 'retrying' : reason;
   };
@@ -83,7 +86,7 @@ export function createViewer({
       if (fraction > 0.1) return Math.min((spent * (1 - fraction)) / fraction, 10 * renderMs);
       return (running?.plan.expectMs ?? renderMs) - spent;
     }
-    const { able } = standing(g.model);
+    const { able } = standing(g);
     return loadMs + renderMs * (1 + Math.max(0, (position ?? 1) - 1) / Math.max(1, able));
   };
 
