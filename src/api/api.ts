@@ -98,7 +98,7 @@ function allowedMethods(routes: readonly Route[]): ReadonlyMap<string, string> {
     const own = method === 'get' ? ['GET', 'HEAD'] : [method.toUpperCase()];
     byPath.set(path, [...(byPath.get(path) ?? []), ...own]);
   }
-  return new Map([...byPath].map(([path, methods]) => [path, methods.join(', ')]));
+  return new Map([...byPath].map(([path, methods]) => [path, methods.sort().join(', ')]));
 }
 
 /** Slow senders are cut off by the request bounds, slow readers by the idle bound; long-polls and sockets fit inside. */

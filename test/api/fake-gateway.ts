@@ -338,7 +338,6 @@ export function fakeGateway(clock: Clock): FakeGateway {
       if (!generations.has(id) || gateway.swept) throw new GatewayError('not_found', 'The file is gone.');
       return {
         stat: { bytes: FILE.length, mediaType: what === 'thumbnail' ? 'image/webp' : 'image/png', etag: sha256(FILE) },
-        sha256: sha256(FILE),
         output: output(index),
         open: async (range) => Readable.from([range ? FILE.subarray(range.start, range.end + 1) : FILE]),
       };

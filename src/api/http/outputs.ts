@@ -59,7 +59,7 @@ function headersOf(file: FileToServe, name: string, what: 'output' | 'thumbnail'
     'x-content-type-options': 'nosniff',
     'accept-ranges': 'bytes',
     'cache-control': `private, max-age=${Math.max(0, Math.floor(freshMs / 1000))}, immutable`,
-    etag: `"${file.sha256}"`,
+    etag: `"${file.stat.etag}"`,
   };
 }
 
