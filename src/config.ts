@@ -3,12 +3,13 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { readEnvironment } from './config/environment.ts';
+import { readEnvironment, VariableError } from './config/environment.ts';
 import { readSettings, type Settings } from './config/settings.ts';
 import type { WorkspaceLimits } from './domain/caller.ts';
 import type { HostedBackend } from './domain/model.ts';
 import type { NodeSpec } from './domain/node.ts';
 import type { Bytes, Millicredits, Millis } from './domain/units.ts';
+import { YamlError } from './system/system.ts';
 
 /** An account at a hosted provider. */
 export interface Account {
@@ -62,13 +63,31 @@ export interface Config {
   };
 }
 
+/** Settings that cannot be used: the message names file and line, or the variable, and what was expected. */
+export class ConfigError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ConfigError';
+  }
+}
+
 /** What the process was started with: `process.env` and the working directory. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const SHIPPED = resolve(import.meta.dirname, '..');
 
-/** Throws an Error whose message names file and line, or the variable, and what was expected. */
+/** Throws ConfigError. */
 export function loadConfig(env: Environment, cwd: string): Config {
+  try {
+    return compose(env, cwd);
+  } catch (error) {
+    throw error instanceof YamlError || error instanceof VariableError
+      ? new ConfigError(error.message, { cause: error })
+      : error;
+  }
+}
+
+function compose(env: Environment, cwd: string): Config {
   const told = readEnvironment(env);
   const path = resolve(cwd, told.config ?? join('config', 'darkroom.yaml'));
   const settings = readSettings(readFile(path, told.config !== undefined), path, env);
@@ -84,7 +103,7 @@ export function loadConfig(env: Environment, cwd: string): Config {
 /** A missing file is all defaults, unless someone named it. */
 function readFile(path: string, named: boolean): string {
   if (existsSync(path)) return readFileSync(path, 'utf8');
-  if (named) throw new Error(`DARKROOM_CONFIG: expected a file, there is none at ${path}`);
+  if (named) throw new ConfigError(`DARKROOM_CONFIG: expected a file, there is none at ${path}`);
   return '';
 }
 

@@ -5,10 +5,15 @@
 import type { GenerationRequest } from '../contract/generations.ts';
 import { type Detail, type FailureCode, GatewayError } from '../domain/failure.ts';
 import type { Capability, Model, Recipe, Route, Slot } from '../domain/model.ts';
-import type { InputValue, OutputOptions, Params } from '../domain/params.ts';
-import { type Pictures, type Recipes, recipeFor, routesFor } from './routes.ts';
+import type { InputRef, InputValue, OutputOptions, Params } from '../domain/params.ts';
+import { type Recipes, recipeFor, routesFor } from './routes.ts';
 import { resolveSize } from './size.ts';
 import { isRequestField, misfit } from './workflow.ts';
+
+export interface InputPictures {
+  readonly initImage: InputRef | null;
+  readonly mask: InputRef | null;
+}
 
 export interface Resolved {
   readonly params: Params;
@@ -22,7 +27,7 @@ export function resolveParams(
   model: Model,
   request: GenerationRequest,
   seed: number,
-  pictures: Pictures,
+  pictures: InputPictures,
 ): Resolved {
   checkPictures(model, request);
   const routes = routesFor(snapshot, model, pictures);
@@ -171,9 +176,7 @@ type Inputs = Readonly<Record<string, InputValue>>;
 
 /** `inputs` against the slots that the model's workflows declare; without workflows, against the catalog's defaults. */
 function resolveInputs(model: Model, recipes: readonly Recipe[], given: Inputs): { inputs: Inputs; details: Detail[] } {
-  const slots = new Map(
-    recipes.flatMap((r) => r.slots.filter((s) => !isRequestField(s)).map((s) => [s.name, s] as const)).reverse(),
-  );
+  const slots = new Map(ownSlots(recipes).map((s) => [s.name, s] as const));
   const usual = model.defaults.inputs;
   const details = Object.entries(given).flatMap(([name, value]) => {
     const slot = slots.get(name) ?? slotOf(name, usual[name]);
@@ -194,6 +197,12 @@ function resolveInputs(model: Model, recipes: readonly Recipe[], given: Inputs):
       })),
     ],
   };
+}
+
+/** Declared inputs by name; the workflow of the earlier route decides what a name means. */
+function ownSlots(recipes: readonly Recipe[]): readonly Slot[] {
+  const all = recipes.flatMap((r) => r.slots).filter((s) => !isRequestField(s));
+  return all.filter((s, i) => all.findIndex((other) => other.name === s.name) === i);
 }
 
 function unknownInput(model: Model, known: readonly string[]): string {

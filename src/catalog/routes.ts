@@ -2,12 +2,12 @@
 // several workflows: text to image, and its variants for an init image or a mask.
 
 import type { Model, Recipe, Route } from '../domain/model.ts';
-import type { InputRef } from '../domain/params.ts';
 import type { Snapshot } from './snapshot.ts';
 
+/** Only whether they are given matters here. */
 export interface Pictures {
-  readonly initImage: InputRef | null;
-  readonly mask: InputRef | null;
+  readonly initImage: object | null;
+  readonly mask: object | null;
 }
 
 export type Recipes = Pick<Snapshot, 'recipes'>;

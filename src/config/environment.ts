@@ -21,7 +21,10 @@ const VARIABLES = {
 type Variables = typeof VARIABLES;
 type Told = { readonly [V in keyof Variables as Variables[V][0]]?: z.infer<Variables[V][1]> };
 
-/** Throws an Error like `DARKROOM_PORT: expected a port …, found "x"`. Values that may be secret are not repeated. */
+/** `VARIABLE: expected …`. */
+export class VariableError extends Error {}
+
+/** Throws VariableError like `DARKROOM_PORT: expected a port …, found "x"`. Values that may be secret are not repeated. */
 export function readEnvironment(env: Readonly<Record<string, string | undefined>>): Told {
   const told = Object.entries(VARIABLES).flatMap(([variable, [key, schema]]) => {
     const value = env[variable]?.trim();
@@ -29,7 +32,7 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
     const result = (schema as z.ZodType).safeParse(value);
     if (result.success) return [[key, result.data] as const];
     const secret = variable === 'DARKROOM_ADMIN_KEY' || variable === 'DARKROOM_DATABASE_URL';
-    throw new Error(
+    throw new VariableError(
       `${variable}: ${result.error.issues[0]?.message}${secret ? '' : `, found ${JSON.stringify(value)}`}`,
     );
   });
