@@ -1,11 +1,10 @@
 // A ComfyUI server as a Connection: composition only. What the parts rely on: the server has no accounts and no memory
 // beyond its process, its HTTP side answers whatever state its one worker is in, and its socket may go deaf.
 
-import { GatewayError } from '../../domain/failure.ts';
 import type { Connect } from '../backend.ts';
 import { cancelPrompt } from './cancel.ts';
 import { createProbe } from './probe.ts';
-import { promptsIn, run } from './run.ts';
+import { promptsIn, resume, run } from './run.ts';
 import { createServer } from './server.ts';
 import { DEFAULT_LIMITS, type Limits, openSession } from './session.ts';
 import { createSocket } from './socket.ts';
@@ -25,11 +24,7 @@ export const comfyUiWith =
     return {
       probe: createProbe(session, closing.signal),
       run: (job, signal) => run(session, job, [], signal),
-      resume(job, remote, signal) {
-        const known = promptsIn(remote);
-        if (known.length === 0) throw new GatewayError('node_lost', 'Nothing is known about that work.');
-        return run(session, job, known, signal);
-      },
+      resume: (job, remote, signal) => resume(session, job, remote, signal),
       async cancel(remote, signal) {
         for (const id of promptsIn(remote)) await cancelPrompt(session, id, signal);
       },

@@ -47,9 +47,13 @@ async function open(server: Server, place: Place, signal: AbortSignal): Promise<
     signal.throwIfAborted();
     throw lost('The result could not be fetched from the node.', error);
   });
-  if (!response.ok) {
+  const isPage = response.header('content-type')?.startsWith('text/html');
+  if (!response.ok || isPage) {
     response.discard();
-    throw lost('The node no longer has the result.', new Error(`HTTP ${response.status}`));
+    throw lost(
+      'The node no longer has the result.',
+      new Error(`HTTP ${response.status}${isPage ? ', a web page' : ''}`),
+    );
   }
   const length = response.header('content-encoding') ? null : response.header('content-length');
   return Readable.from(whole(response.stream(), length === null ? null : Number(length), signal));

@@ -20,16 +20,22 @@ export interface Ear extends Disposable {
   readonly stepping: boolean;
   /** How urgent a look is: its last event came (`soon`), or its history is written (`now`). */
   readonly urgency: 'none' | 'soon' | 'now';
-  /** What is to be told, once. Fractions are of this prompt. */
+  /** What is to be told, once. Fractions are of the whole generation. */
   take(now: number): RunEvent[];
   /** Resolves after `ms`, or when something was heard. Rejects with the signal's reason. */
   wait(ms: number, signal: AbortSignal): Promise<void>;
 }
 
-export function openEar(
-  { socket, system: { clock } }: Session,
-  prompt: { readonly id: string; readonly graph: Graph; readonly previews: boolean },
-): Ear {
+/** What is listened for. A prompt may be only one of the `parts` of its generation. */
+export interface Listened {
+  readonly id: string;
+  readonly graph: Graph;
+  readonly previews: boolean;
+  readonly part: number;
+  readonly parts: number;
+}
+
+export function openEar({ socket, system: { clock } }: Session, prompt: Listened): Ear {
   const progress = createProgress(prompt.graph);
   const bell = createBell(clock);
   let promptId = prompt.id;
@@ -81,7 +87,9 @@ export function openEar(
     },
     take(now) {
       const report = progress.due(now);
-      const events: RunEvent[] = report ? [{ type: 'progress', ...report }] : [];
+      const events: RunEvent[] = [];
+      if (report)
+        events.push({ type: 'progress', ...report, fraction: (prompt.part + report.fraction) / prompt.parts });
       if (preview) events.push(preview);
       preview = null;
       return events;

@@ -3,41 +3,48 @@
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
-const OPENERS = new Set([0x7b, 0x5b]);
-const CLOSERS = new Set([0x7d, 0x5d]);
-const BLANK = new Set([0x20, 0x09, 0x0a, 0x0d]);
-/** What stands before a key: `{` or `,`. */
-const BEFORE_KEY = new Set([0x7b, 0x2c]);
+const COMMA = 0x2c;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const BLANK = 0x20;
 
 /** Keys of the outermost object. Throws SyntaxError when the stream ends inside it. */
 export async function topLevelKeys(stream: AsyncIterable<Buffer>): Promise<string[]> {
   const keys: string[] = [];
   let depth = 0;
+  /** The last byte outside of texts that was not blank: a key stands behind `{` or `,`. */
   let before = 0;
   let text: number[] | null = null;
   let inText = false;
   let escaped = false;
 
   const insideText = (byte: number) => {
-    if (escaped || byte !== QUOTE) text?.push(byte);
-    if (!escaped && byte === QUOTE) {
-      inText = false;
-      if (text) keys.push(JSON.parse(`"${Buffer.from(text).toString('utf8')}"`) as string);
-      text = null;
-    }
-    escaped = !escaped && byte === BACKSLASH;
+    const ends = byte === QUOTE && !escaped;
+    escaped = byte === BACKSLASH && !escaped;
+    if (!ends) return void text?.push(byte);
+    inText = false;
+    if (text) keys.push(JSON.parse(`"${Buffer.from(text).toString('utf8')}"`) as string);
+    text = null;
   };
   const outsideText = (byte: number) => {
-    if (BLANK.has(byte)) return;
+    if (byte <= BLANK) return;
     if (byte === QUOTE) {
       inText = true;
-      text = depth === 1 && BEFORE_KEY.has(before) ? [] : null;
-    } else if (OPENERS.has(byte)) depth++;
-    else if (CLOSERS.has(byte)) depth--;
+      text = depth === 1 && (before === OPEN_OBJECT || before === COMMA) ? [] : null;
+    } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) depth++;
+    else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) depth--;
     before = byte;
   };
 
-  for await (const chunk of stream) for (const byte of chunk) inText ? insideText(byte) : outsideText(byte);
+  for await (const chunk of stream) {
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i] ?? 0;
+      if (inText) insideText(byte);
+      else outsideText(byte);
+    }
+  }
   if (depth !== 0 || inText) throw new SyntaxError('the object ends too early');
   return keys;
 }

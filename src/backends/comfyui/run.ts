@@ -24,11 +24,23 @@ const remoteRef = z.object({ promptIds: z.array(z.string().min(1)).min(1) });
 /** The prompts a reference names; none when it is not one of ours. */
 export const promptsIn = (remote: RemoteRef): readonly string[] => remoteRef.safeParse(remote).data?.promptIds ?? [];
 
+export async function* resume(
+  session: Session,
+  job: Job,
+  remote: RemoteRef,
+  signal: AbortSignal,
+): AsyncGenerator<RunEvent> {
+  const known = promptsIn(remote);
+  if (known.length === 0) throw new GatewayError('node_lost', 'Nothing is known about that work.');
+  yield* run(session, job, known, signal);
+}
+
 interface Part {
   readonly session: Session;
   readonly job: Job;
   readonly recipe: Recipe;
   readonly part: number;
+  readonly parts: number;
   /** Ids of all prompts so far; grows. */
   readonly ids: string[];
   readonly signal: AbortSignal;
@@ -49,8 +61,8 @@ export async function* run(
     const uploads: Uploads = {};
     const files: RemoteFile[] = [];
     for (let part = 0; part < parts; part++) {
-      const work: Part = { session, job, recipe, part, ids, signal };
-      const entry = yield* scaled(part < known.length ? adopt(work) : perform(work, uploads), part, parts);
+      const work: Part = { session, job, recipe, part, parts, ids, signal };
+      const entry = yield* part < known.length ? adopt(work) : perform(work, uploads);
       files.push(...outputsOf(work, entry));
     }
     yield { type: 'rendered' };
@@ -63,15 +75,15 @@ export async function* run(
 type Uploads = Partial<Record<'init_image' | 'mask', string>>;
 
 async function* perform(work: Part, uploads: Uploads): AsyncGenerator<RunEvent, HistoryEntry> {
-  const { session, job, recipe, part, ids, signal } = work;
+  const { session, job, recipe, part, parts, ids, signal } = work;
   const id = session.system.random.uuid();
   remember(work, id);
   yield { type: 'intent', remote: { promptIds: [...ids] } };
-  if (part === 0 || Object.keys(uploads).length === 0) await upload(session, job, uploads, signal);
+  if (Object.keys(uploads).length === 0) await upload(session, job, uploads, signal);
   await session.socket.ready();
   const circumstances: Circumstances = { part, uploads, files: session.choices };
   const graph = translate(job, recipe, circumstances);
-  using ear = openEar(session, { id, graph, previews: job.previews });
+  using ear = openEar(session, { id, graph, previews: job.previews, part, parts });
   const prefix = prefixOf(job, part);
   const given = await submit(session, { id, graph, prefix, wanted: recipe.outputs, previews: job.previews }, signal);
   rename(work, given);
@@ -82,7 +94,7 @@ async function* perform(work: Part, uploads: Uploads): AsyncGenerator<RunEvent, 
 
 /** Its events went to the socket of an earlier life, so it is found and polled. */
 async function* adopt(work: Part): AsyncGenerator<RunEvent, HistoryEntry> {
-  const { session, job, recipe, part, ids, signal } = work;
+  const { session, job, recipe, part, parts, ids, signal } = work;
   const id = ids[part] ?? '';
   const found = await findPrompt(session, id, prefixOf(job, part), signal).catch(() => null);
   signal.throwIfAborted();
@@ -91,7 +103,7 @@ async function* adopt(work: Part): AsyncGenerator<RunEvent, HistoryEntry> {
     yield { type: 'accepted', remote: { promptIds: [...ids] } };
   }
   session.ours.add(found ?? id);
-  using ear = openEar(session, { id: found ?? id, graph: recipe.graph, previews: job.previews });
+  using ear = openEar(session, { id: found ?? id, graph: recipe.graph, previews: job.previews, part, parts });
   return yield* watch(session, ear, signal, 0);
 }
 
@@ -121,9 +133,9 @@ async function upload(session: Session, job: Job, uploads: Uploads, signal: Abor
   }
 }
 
-function outputsOf({ session, recipe, ids, part }: Part, entry: HistoryEntry): RemoteFile[] {
+function outputsOf({ session, job, recipe, ids, part }: Part, entry: HistoryEntry): RemoteFile[] {
   try {
-    requireSuccess(entry, session.system.log);
+    requireSuccess(entry, session.system.log.child({ generation: job.id, node: session.spec.id }));
   } catch (error) {
     if (error instanceof GpuLost)
       session.wedge = { reason: 'its GPU failed', until: 'prompt_left_history', promptId: ids[part] ?? '' };
@@ -132,17 +144,4 @@ function outputsOf({ session, recipe, ids, part }: Part, entry: HistoryEntry): R
   const files = collect(session.server, entry, recipe.outputs);
   if (files.length === 0) throw new GatewayError('model_error', 'The workflow finished without an output.');
   return files;
-}
-
-/** Fractions of one part → of the whole. */
-async function* scaled<T>(
-  events: AsyncGenerator<RunEvent, T>,
-  part: number,
-  parts: number,
-): AsyncGenerator<RunEvent, T> {
-  for (;;) {
-    const { done, value } = await events.next();
-    if (done) return value;
-    yield value.type === 'progress' ? { ...value, fraction: (part + value.fraction) / parts } : value;
-  }
 }

@@ -86,8 +86,14 @@ export function createServer(spec: NodeSpec, { http }: Pick<System, 'http'>) {
     if (!response.ok) throw new Unexpected(response.status, what);
     return understand(schema, raw, response.status, what);
   };
-  const get = async <T>(schema: z.ZodType<T>, path: string, signal: AbortSignal): Promise<T> =>
+  const getOnce = async <T>(schema: z.ZodType<T>, path: string, signal: AbortSignal): Promise<T> =>
     read(schema, await request(path, { signal }), `GET ${path.split('?')[0]}`);
+  /** An idle connection may have been closed by the server at the moment we use it: asking again costs nothing. */
+  const get = <T>(schema: z.ZodType<T>, path: string, signal: AbortSignal): Promise<T> =>
+    getOnce(schema, path, signal).catch((error: unknown) => {
+      if (error instanceof HttpError && error.kind === 'cut') return getOnce(schema, path, signal);
+      throw error;
+    });
   const post = (path: string, body: unknown, signal: AbortSignal, timeoutMs = QUICK_MS): Promise<HttpResponse> =>
     request(path, {
       method: 'POST',

@@ -32,7 +32,7 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
   const listeners = new Set<(hint: Hint) => void>();
   let clientId = random.uuid();
   let current: WebSocket | null = null;
-  let settled: Promise<void> = Promise.resolve();
+  let attempt = Promise.withResolvers<void>();
   let timer: Disposable | null = null;
   let pauseMs = FIRST_PAUSE_MS;
   let closed = false;
@@ -51,6 +51,7 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
     timer = closed ? null : clock.timer(ms, fn);
   };
   const drop = (ws: WebSocket) => {
+    attempt.resolve();
     ws.removeAllListeners();
     ws.on('error', () => {});
     ws.terminate();
@@ -65,6 +66,7 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
     arm(PING_MS, () => keepAlive(ws, pong));
   };
   const connect = () => {
+    timer?.[Symbol.dispose]();
     clientId = random.uuid();
     const ws = new WebSocket(`${spec.url.replace(/^http/, 'ws')}/api/ws?clientId=${clientId}`, {
       headers: { ...authorization(spec) },
@@ -73,11 +75,10 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
       perMessageDeflate: false,
     });
     current = ws;
-    settled = new Promise((resolve) => {
-      ws.once('open', resolve);
-      ws.once('close', () => resolve());
-    });
+    const opened = Promise.withResolvers<void>();
+    attempt = opened;
     ws.on('open', () => {
+      opened.resolve();
       pauseMs = FIRST_PAUSE_MS;
       ws.send(GREETING);
       arm(PING_MS, () => keepAlive(ws, true));
@@ -85,6 +86,7 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
     ws.on('message', (data: Buffer, isBinary) => emit(isBinary ? parseBinary(data) : parseText(data.toString('utf8'))));
     ws.on('error', (error) => log.debug({ err: error, node: spec.id }, 'the socket to a node broke'));
     ws.on('close', () => {
+      opened.resolve();
       current = null;
       running = null;
       emit({ type: 'deaf' });
@@ -103,7 +105,7 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
     async ready() {
       if (closed) return;
       if (!current) connect();
-      await settled;
+      await attempt.promise;
     },
     listen(listener) {
       listeners.add(listener);

@@ -67,13 +67,17 @@ function createJudge(session: Session, ear: Ear) {
   let last: Seen = { at: 'running' };
   let since = clock.monotonic();
   let looks = 0;
+  let picture = pictureOf(last);
   let movedAt = since;
 
   const enter = (seen: Seen): number => {
     const now = clock.monotonic();
     const same = seen.at === last.at;
     if (!same) since = now;
-    if (!same || picture(seen) !== picture(last)) movedAt = now;
+    if (seen.at !== 'unknown' && pictureOf(seen) !== picture) {
+      picture = pictureOf(seen);
+      movedAt = now;
+    }
     looks = same ? looks + 1 : 1;
     last = seen;
     return now - since;
@@ -87,7 +91,8 @@ function createJudge(session: Session, ear: Ear) {
       if (seen.at === 'nowhere') {
         const proof = session.restarts > restartsBefore ? RECHECK_MS : limits.lostMs;
         if (looks > 1 && forMs >= proof) throw lost('The node lost the work, probably by a restart.');
-        return looks === 1 ? Math.min(RECHECK_MS, proof) : proof - forMs;
+        if (ear.urgency === 'now') return retry();
+        return looks === 1 ? RECHECK_MS : proof - forMs;
       }
       if (seen.at === 'unknown') {
         if (seen.gone) session.restarts++;
@@ -112,7 +117,7 @@ function createJudge(session: Session, ear: Ear) {
   };
 }
 
-const picture = (seen: Seen): string => (seen.at === 'pending' ? seen.picture : '');
+const pictureOf = (seen: Seen): string => (seen.at === 'pending' ? seen.picture : seen.at);
 
 /** The work is taken away; where even that fails, or the worker is dead, the node gets no more until it was restarted. */
 async function giveUp(session: Session, id: string, wedge: Wedge, signal: AbortSignal): Promise<never> {
