@@ -1,16 +1,16 @@
-// One node of the fleet: its connection, and everything known about it put together. What it is (status, why) and
-// what may start there (free slots) are always computed from the parts, never stored, so they cannot disagree;
-// `note` compares them with what was last told and tells the rest of the house.
+// One node of the fleet: its connection, and everything known about it put together. `note` compares what the node is
+// with what was last told and wakes the rest of the house; everything that may change it calls `note`.
 
 import type { Connection } from '../backends/backend.ts';
 import { FAILURES, type Failure } from '../domain/failure.ts';
 import type { NodeReport, NodeSpec, NodeStatus, NodeView } from '../domain/node.ts';
 import type { Millis } from '../domain/units.ts';
 import type { System } from '../system/system.ts';
-import { createBreaker } from './breaker.ts';
-import { installedChanged, restarted, watchNode } from './health.ts';
-import { createResidency } from './residency.ts';
-import { createSlots, type Slot, type Work } from './slots.ts';
+import { type Breaker, createBreaker } from './breaker.ts';
+import { installedChanged, restarted, type Watch, watchNode } from './health.ts';
+import { isNews, type Posture, postureOf } from './posture.ts';
+import { createResidency, type Residency } from './residency.ts';
+import { createSlots, type Slot, type Slots, type Work } from './slots.ts';
 import type { Timings } from './timings.ts';
 
 /** How an attempt went, from the node's point of view. Feeds health, residency and timings. */
@@ -65,137 +65,155 @@ export interface Member {
   close(): Promise<void>;
 }
 
-interface Standing {
-  readonly status: NodeStatus;
-  readonly why: string | null;
+/** The parts of a member, wired to each other. */
+interface Body {
+  readonly residency: Residency;
+  readonly breaker: Breaker;
+  readonly slots: Slots;
+  readonly watch: Watch;
+  readonly since: Millis;
+  draining: boolean;
+  posture(): Posture;
+  /** Tells the house what is new; `changed`: something is that the posture does not show. */
+  note(changed?: boolean): void;
+}
+
+function createBody({ spec, draining, connection, system, onChange }: MemberOptions, onFreed: () => void): Body {
+  const { clock, log } = system;
+  const residency = createResidency(spec.kind);
+  const body: Body = {
+    residency,
+    breaker: createBreaker(clock, () => body.note()),
+    slots: createSlots({
+      node: spec.id,
+      capacity: spec.slots,
+      now: () => clock.monotonic(),
+      onRendered: (key) => residency.used(key),
+      onFreed() {
+        onFreed();
+        body.note();
+      },
+    }),
+    watch: watchNode({
+      id: spec.id,
+      connection,
+      system,
+      busy: () => body.slots.running > 0,
+      onProbed(before, now) {
+        if (restarted(before, now)) residency.clear();
+        body.note(before.state !== now.state || installedChanged(before.report, now.report));
+      },
+    }),
+    get since() {
+      return since;
+    },
+    draining,
+    posture() {
+      const { draining, breaker, slots, watch } = body;
+      return postureOf({ draining, breaker, slots, health: watch.health, wedged: connection.wedged ?? null });
+    },
+    note(changed = false) {
+      const now = body.posture();
+      const before = told;
+      told = now;
+      if (before.status === 'wedged' && now.status !== 'wedged') residency.clear();
+      if (now.status !== before.status) {
+        since = clock.now();
+        log.info({ node: spec.id, from: before.status, to: now.status, why: now.why }, 'node status changed');
+      }
+      if (changed || isNews(before, now)) onChange();
+    },
+  };
+  let since = clock.now();
+  let told = body.posture();
+  return body;
 }
 
 /** Failures after which nothing can be said to be loaded: the process died, or emptied its memory. */
 const FORGETS = new Set<Failure['code']>(['node_lost', 'out_of_memory']);
 
-export function createMember(options: MemberOptions): Member {
-  const { spec, source, connection, system, timings, onChange } = options;
-  const { clock, log } = system;
-  let draining = options.draining;
-  let retired = false;
-  let closing: Promise<void> | null = null;
-  const closed = Promise.withResolvers<void>();
+function blame({ residency, watch, slots, breaker }: Body, { code, message }: Failure, key: string): void {
+  if (FORGETS.has(code)) residency.clear();
+  if (FAILURES[code].blame !== 'node' || code === 'model_error') return;
+  watch.doubt();
+  if (code === 'run_timeout' && !slots.overdue(key)) return;
+  breaker.failed(message);
+}
 
-  const residency = createResidency(spec.kind);
-  const breaker = createBreaker(clock, () => note());
-  const slots = createSlots({
-    node: spec.id,
-    capacity: spec.slots,
-    now: () => clock.monotonic(),
-    onRendered: (key) => residency.used(key),
-    onFreed() {
-      if (retired && slots.held === 0) void close();
-      note();
-    },
-  });
-  const watch = watchNode({
+function viewOf(spec: NodeSpec, { residency, slots, watch, posture }: Body, timings: Timings): NodeView {
+  const { status, free } = posture();
+  return {
     id: spec.id,
-    connection,
-    system,
-    busy: () => slots.running > 0,
-    onProbed(before, now) {
-      if (restarted(before, now)) residency.clear();
-      const changed = before.state !== now.state || installedChanged(before.report, now.report);
-      note(changed);
-    },
+    kind: spec.kind,
+    labels: spec.labels,
+    status,
+    report: watch.health.report,
+    freeSlots: free,
+    resident: residency.keys(slots.rendering()),
+    capacity: residency.capacity,
+    remainingMs: slots.remainingMs(),
+    renderedSinceLoadMs: residency.renderedSinceLoadMs,
+    timing: (key) => timings.timing(spec.id, key),
+  };
+}
+
+export function createMember(options: MemberOptions): Member {
+  const { spec, source, connection, system, timings } = options;
+  const body = createBody(options, () => {
+    if (retired) closeWhenIdle();
   });
+  const { residency, breaker, slots, watch, note } = body;
+  const closed = Promise.withResolvers<void>();
+  let retired = false;
+  let closing = false;
 
-  const standing = (): Standing => {
-    const { health } = watch;
-    if (draining) return { status: 'draining', why: 'drained by an operator' };
-    if (health.state === 'unknown') return { status: 'offline', why: 'not probed yet' };
-    if (health.state === 'down') return { status: 'offline', why: health.why };
-    const wedged = connection.wedged ?? null;
-    if (wedged !== null) return { status: 'wedged', why: wedged };
-    return breaker.why === null ? { status: 'online', why: null } : { status: 'offline', why: breaker.why };
-  };
-  const freeSlots = (): number => {
-    if (retired || watch.health.misses > 0 || standing().status !== 'online') return 0;
-    return breaker.state === 'half_open' ? Number(slots.running === 0) : slots.free;
-  };
-
-  let told: Standing & { readonly free: number } = { ...standing(), free: 0 };
-  let since = clock.now();
-  function note(changed = false): void {
-    const now = { ...standing(), free: freeSlots() };
-    const news = changed || now.status !== told.status || now.why !== told.why || now.free > told.free;
-    if (told.status === 'wedged' && now.status !== 'wedged') residency.clear();
-    if (now.status !== told.status) {
-      since = clock.now();
-      log.info({ node: spec.id, from: told.status, to: now.status, why: now.why }, 'node status changed');
-    }
-    told = now;
-    if (news && !retired) onChange();
-  }
-
-  const blame = ({ code, message }: Failure, key: string): void => {
-    if (FORGETS.has(code)) residency.clear();
-    if (FAILURES[code].blame !== 'node' || code === 'model_error') return;
-    watch.doubt();
-    if (code === 'run_timeout' && !slots.overdue(key)) return;
-    breaker.failed(message);
-  };
-  const close = (): Promise<void> => {
+  const close = async () => {
+    if (closing) return closed.promise;
     retired = true;
-    closing ??= (async () => {
-      breaker[Symbol.dispose]();
-      await watch.stop();
-      await connection.close().catch((error: unknown) => log.warn({ err: error, node: spec.id }, 'closing failed'));
-      closed.resolve();
-    })();
-    return closing;
+    closing = true;
+    breaker[Symbol.dispose]();
+    await watch.stop();
+    await connection
+      .close()
+      .catch((error: unknown) => system.log.warn({ err: error, node: spec.id }, 'closing a connection failed'));
+    closed.resolve();
+  };
+  const closeWhenIdle = () => {
+    if (slots.held === 0) void close();
+  };
+  const take = (work: Work): Slot => {
+    const slot = slots.take(work);
+    note();
+    return slot;
   };
 
   return {
     source,
     spec,
     connection,
-    state: () => ({ spec, source, ...standing(), report: watch.health.report, running: slots.running, since }),
-    view: () => ({
-      id: spec.id,
-      kind: spec.kind,
-      labels: spec.labels,
-      status: standing().status,
-      report: watch.health.report,
-      freeSlots: freeSlots(),
-      resident: residency.keys(slots.rendering()),
-      capacity: residency.capacity,
-      remainingMs: slots.remainingMs(),
-      renderedSinceLoadMs: residency.renderedSinceLoadMs,
-      timing: (key) => timings.timing(spec.id, key),
-    }),
-    acquire(work) {
-      if (freeSlots() === 0) return null;
-      const slot = slots.take(work);
-      note();
-      return slot;
+    state() {
+      const { status, why } = body.posture();
+      return { spec, source, status, why, report: watch.health.report, running: slots.running, since: body.since };
     },
-    adopt(work) {
-      const slot = slots.take(work);
-      note();
-      return slot;
-    },
+    view: () => viewOf(spec, body, timings),
+    acquire: (work) => (retired || body.posture().free === 0 ? null : take(work)),
+    adopt: take,
     learned({ residency: key, warm, renderMs, failure }) {
-      if (closing !== null) return;
-      if (failure !== null) return blame(failure, key);
+      if (closing) return;
+      if (failure !== null) return blame(body, failure, key);
       if (renderMs === null) return;
       residency.rendered(timings.learn(spec.id, key, renderMs, warm), !warm);
       breaker.succeeded();
     },
     drain(on) {
-      draining = on;
+      body.draining = on;
       if (!on) breaker.succeeded();
       note();
     },
     probed: watch.first,
     retire() {
       retired = true;
-      if (slots.held === 0) void close();
+      closeWhenIdle();
       return closed.promise;
     },
     close,

@@ -69,7 +69,7 @@ export function createSlots({ node, capacity, now, onRendered, onFreed }: SlotsO
           onFreed();
         },
         [Symbol.dispose]() {
-          if (!held.delete(hold)) return;
+          held.delete(hold);
           rendering.delete(hold);
           onFreed();
         },

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type FailureCode, failure } from '../../src/domain/failure.ts';
-import { openScene, type Scene } from './opening.ts';
+import { nodeSpec, openScene, type Scene } from './opening.ts';
 
 const work = { residency: 'flux', expectMs: 1_000 };
 const fail = ({ fleet }: Scene, code: FailureCode = 'node_lost', times = 1) => {
@@ -35,6 +35,15 @@ test('a success in between starts the count anew', async () => {
   expect(viewOf(scene)?.status).toBe('online');
 });
 
+test('a job that the node would not take says nothing about the node', async () => {
+  const scene = await openScene(['a']);
+  fail(scene, 'node_lost', 2);
+  scene.fleet.learned('a', { residency: 'flux', warm: true, renderMs: null, failure: null });
+  fail(scene);
+  await calm(scene);
+  expect(viewOf(scene)?.status).toBe('offline');
+});
+
 test.each([
   'model_error',
   'safety_filter',
@@ -64,7 +73,7 @@ test('a run timeout counts only when the node had more than twice the time it wa
 });
 
 test('after thirty seconds one attempt is let through, and its success makes the node whole', async () => {
-  const scene = await openScene(['a']);
+  const scene = await openScene([], { specs: [nodeSpec('a', { slots: 2 })] });
   fail(scene, 'node_lost', 3);
   await scene.system.clock.advance(29_000);
   expect(viewOf(scene)?.status).toBe('offline');

@@ -32,6 +32,15 @@ test('the end of the render frees the slot; ending it twice, and the attempt aft
   expect(viewOf(scene)?.freeSlots).toBe(1);
 });
 
+test('ending a render twice does not make its model the newest again', async () => {
+  const scene = await openScene(['a']);
+  const slot = scene.fleet.acquire('a', flux);
+  slot?.release();
+  scene.fleet.acquire('a', sdxl)?.release();
+  slot?.release();
+  expect(viewOf(scene)?.resident).toEqual(['flux', 'sdxl']);
+});
+
 test('an attempt that is over without a render gives its slot back and leaves nothing loaded', async () => {
   const scene = await openScene(['a']);
   scene.fleet.acquire('a', flux)?.[Symbol.dispose]();

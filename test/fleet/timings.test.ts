@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { failure } from '../../src/domain/failure.ts';
 import { createTimings } from '../../src/fleet/timings.ts';
-import { openScene } from './opening.ts';
+import { nodeSpec, openScene } from './opening.ts';
 
 test('the first warm run is taken as it is, later ones move the average by three tenths', () => {
   const timings = createTimings([]);
@@ -76,6 +76,14 @@ test('what was learned shows in the views and is announced; failures teach nothi
   fleet.learned('a', { residency: 'flux', warm: true, renderMs: 90_000, failure: failure('safety_filter', 'x') });
   expect(fleet.views()[0]?.timing('flux')).toEqual({ renderMs: 10_000, loadMs: 15_000 });
   expect(fleet.views()[0]?.timing('sdxl')).toBeUndefined();
+});
+
+test('what a removed node taught is forgotten', async () => {
+  const { fleet } = await openScene([]);
+  await fleet.add(nodeSpec('new'));
+  fleet.learned('new', { residency: 'flux', warm: true, renderMs: 5_000, failure: null });
+  await fleet.remove('new');
+  expect(fleet.estimate('flux', null, { renderMs: 8_000, loadMs: 0 }).renderMs).toBe(8_000);
 });
 
 test('rendering since the last load adds up, and starts anew with a load', async () => {
