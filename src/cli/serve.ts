@@ -34,14 +34,13 @@ function welcome({ url, gateway, adminKeyFile }: Darkroom): string {
   const { data } = gateway.models();
   const usable = data.filter((m) => m.usable).map((m) => m.model.id);
   const nodes = gateway.nodes().map((n) => `${n.spec.id} ${n.status}`);
-  const key =
-    adminKeyFile === null ? '$DARKROOM_ADMIN_KEY' : `$(cat ${relative(process.cwd(), adminKeyFile) || adminKeyFile})`;
+  const key = adminKeyFile === null ? '$DARKROOM_ADMIN_KEY' : `$(cat ${shortest(adminKeyFile)})`;
   return `Darkroom ${VERSION} is ready at ${url} (${(process.uptime() * 1000).toFixed(0)} ms)
 
   docs     ${url}/docs
   nodes    ${nodes.join(', ') || 'none yet: add them to config/darkroom.yaml or POST /v1/nodes'}
   models   ${usable.length} of ${data.length} can run now${usable.length ? `: ${usable.join(', ')}` : ''}
-  key      ${adminKeyFile === null ? 'the one in DARKROOM_ADMIN_KEY' : adminKeyFile}
+  key      ${adminKeyFile === null ? 'the one in DARKROOM_ADMIN_KEY' : shortest(adminKeyFile)}
 
 Paste this for a first picture:
 
@@ -51,6 +50,12 @@ Paste this for a first picture:
 
 and open the "url" it answers. Ctrl-C stops the gateway; nothing accepted is lost.
 `;
+}
+
+/** A path as a person would type it here. */
+function shortest(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith('..') ? path : near;
 }
 
 function stopOnSignal(darkroom: Darkroom): void {
