@@ -17,7 +17,8 @@ export interface Flow {
   readonly blocked: 'no' | 'fresh' | 'told';
 }
 
-const NOTHING: Flow = { width: 512, height: 512, batch: 1, frames: 1, seconds: 1, salt: '', blocked: 'no' };
+/** No size yet: a loader, a text. */
+const NOTHING: Flow = { width: 0, height: 0, batch: 1, frames: 1, seconds: 1, salt: '', blocked: 'no' };
 
 export const links = (node: GraphNode | undefined): Link[] =>
   Object.values(node?.inputs ?? {}).filter((value): value is Link => isLink(value) && value.length === 2);

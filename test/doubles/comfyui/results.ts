@@ -48,14 +48,17 @@ const prefixOf = ({ node }: Save): string => String(node.inputs.filename_prefix 
 const put = (save: Save, type: Folder, extension: string, bytes: FileBytes): FileRef =>
   save.files.save(type, prefixOf(save), extension, bytes);
 
+const sizeOf = ({ width, height }: Flow) => ({ width: width || 512, height: height || 512 });
+
 /** Clips are made small whatever was asked: nobody looks at them, and the double must never be the bottleneck. */
 const SIDE_MAX = 256;
 
 function clip({ flow }: Save) {
-  const scale = Math.min(1, SIDE_MAX / Math.max(flow.width, flow.height));
+  const { width, height } = sizeOf(flow);
+  const scale = Math.min(1, SIDE_MAX / Math.max(width, height));
   const even = (side: number) => Math.max(2, Math.round((side * scale) / 2) * 2);
   const frames = flow.frames > 1 ? flow.frames : flow.batch;
-  return { width: even(flow.width), height: even(flow.height), frames, salt: flow.salt };
+  return { width: even(width), height: even(height), frames, salt: flow.salt };
 }
 
 function pictures({ flow, prompt, files, image }: Save, type: Folder, prefix: string): FileRef[] {
@@ -63,7 +66,7 @@ function pictures({ flow, prompt, files, image }: Save, type: Folder, prefix: st
   const named = Object.entries({ prompt: prompt.graph, ...extra });
   const text = Object.fromEntries(named.map(([key, value]) => [key, JSON.stringify(value)]));
   return Array.from({ length: flow.batch }, (_, i) => {
-    const { width, height } = flow;
+    const { width, height } = sizeOf(flow);
     return files.save(type, prefix, 'png', picture({ width, height, salt: `${flow.salt}/${i}`, kind: image, text }));
   });
 }
