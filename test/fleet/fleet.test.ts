@@ -211,13 +211,15 @@ test('a stopped fleet has closed its connections and left no timer, also with a 
   const { fleet, fakes, system } = await openScene(['a', 'b', 'c']);
   fakes.node('c').probeMs = 60_000;
   fleet.acquire('a', work);
-  for (let i = 0; i < 3; i++) {
+  const failThrice = (id: string) => {
     const failure = { code: 'node_lost', message: 'gone' } as const;
-    fleet.learned('b', { residency: 'flux', warm: true, renderMs: null, failure });
-  }
+    for (let i = 0; i < 3; i++) fleet.learned(id, { residency: 'flux', warm: true, renderMs: null, failure });
+  };
+  failThrice('b');
   await system.clock.advance(6_000);
   await fleet.stop();
   await fleet.stop();
+  failThrice('a');
   expect(system.clock.pending).toBe(0);
   expect(['a', 'b', 'c'].map((id) => fakes.node(id).open)).toEqual([0, 0, 0]);
   expect(fleet.acquire('a', work)).toBeNull();
