@@ -222,7 +222,7 @@ test('a stopped fleet has closed its connections and left no timer, also with a 
   failThrice('a');
   expect(system.clock.pending).toBe(0);
   expect(['a', 'b', 'c'].map((id) => fakes.node(id).open)).toEqual([0, 0, 0]);
-  expect(fleet.acquire('a', work)).toBeNull();
+  expect(fleet.acquire('c', work)).toBeNull();
 });
 
 test('a listener that was let go hears nothing more', async () => {
