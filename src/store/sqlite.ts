@@ -11,7 +11,9 @@ const STATEMENTS = 400;
 
 export function openSqlite(path: string): Database {
   const writer = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
-  writer.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  writer.exec(
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32000; PRAGMA wal_autocheckpoint = 8000;',
+  );
   const reader = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
   const write = kysely(writer);
   const read = kysely(reader);

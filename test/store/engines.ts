@@ -21,6 +21,8 @@ export interface Site extends AsyncDisposable {
   /** Another gateway's store over the same database. */
   open(): Promise<Store>;
   query(statement: string): Promise<Row[]>;
+  /** Meddles with the tables. */
+  change(statement: string): Promise<void>;
 }
 
 export interface Engine {
@@ -44,50 +46,56 @@ export function onBothEngines(suite: (engine: Engine) => void): void {
 async function sqliteSite(): Promise<Site> {
   const directory = mkdtempSync(join(tmpdir(), 'darkroom-store-'));
   const path = join(directory, 'darkroom.db');
+  const using = async <T>(work: (db: DatabaseSync) => T): Promise<T> => {
+    const db = new DatabaseSync(path);
+    try {
+      return work(db);
+    } finally {
+      db.close();
+    }
+  };
   return siteOver({
     location: { path },
-    async query(statement) {
-      const db = new DatabaseSync(path, { readOnly: true });
-      try {
-        return db.prepare(statement).all() as Row[];
-      } finally {
-        db.close();
-      }
-    },
+    query: (statement) => using((db) => db.prepare(statement).all() as Row[]),
+    change: (statement) => using((db) => db.exec(statement)),
     remove: async () => rmSync(directory, { recursive: true, force: true }),
   });
 }
 
+const BIGINT = 20;
+const NUMERIC = 1700;
+const numbers = {
+  getTypeParser: ((oid: number) =>
+    oid === BIGINT || oid === NUMERIC ? Number : pg.types.getTypeParser(oid)) as typeof pg.types.getTypeParser,
+};
+
 async function postgresSite(): Promise<Site> {
   const database = await createTestDatabase();
+  const query = async (statement: string): Promise<Row[]> => {
+    const client = new pg.Client({ connectionString: database.url, types: numbers });
+    await client.connect();
+    try {
+      return (await client.query(statement)).rows as Row[];
+    } finally {
+      await client.end();
+    }
+  };
   return siteOver({
     location: { url: database.url },
-    async query(statement) {
-      const client = new pg.Client({
-        connectionString: database.url,
-        types: {
-          getTypeParser: ((oid: number) =>
-            [20, 1700].includes(oid) ? Number : pg.types.getTypeParser(oid)) as typeof pg.types.getTypeParser,
-        },
-      });
-      await client.connect();
-      try {
-        return (await client.query(statement)).rows as Row[];
-      } finally {
-        await client.end();
-      }
-    },
+    query,
+    change: async (statement) => void (await query(statement)),
     remove: () => database.drop(),
   });
 }
 
-function siteOver(over: Pick<Site, 'location' | 'query'> & { remove(): Promise<void> }): Site {
+function siteOver(over: Pick<Site, 'location' | 'query' | 'change'> & { remove(): Promise<void> }): Site {
   const clock = new ManualClock();
   const stores: Store[] = [];
   return {
     clock,
     location: over.location,
     query: over.query,
+    change: over.change,
     async open() {
       const store = await openStore({ ...over.location, clock });
       stores.push(store);
