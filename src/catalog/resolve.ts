@@ -39,6 +39,9 @@ export function resolveParams(
       },
     ]);
   const recipes = routes.flatMap((route) => recipeFor(snapshot, route, pictures) ?? []);
+  if (request.loras?.length && routes.length === recipes.length && recipes.every((r) => r.loras === null)) {
+    refuse('unsupported_input', [{ path: 'loras', message: `no workflow of ${model.id} has a place for LoRAs` }]);
+  }
   const { size, details: sizing } = resolveSize(model, request, pictures.initImage);
   const { inputs, details: inputFaults } = resolveInputs(model, recipes, request.inputs ?? {});
   const details = [...promptFaults(model, request), ...sizing, ...countFaults(model, request), ...inputFaults];
@@ -179,7 +182,7 @@ function resolveInputs(model: Model, recipes: readonly Recipe[], given: Inputs):
   const slots = new Map(ownSlots(recipes).map((s) => [s.name, s] as const));
   const usual = model.defaults.inputs;
   const details = Object.entries(given).flatMap(([name, value]) => {
-    const slot = slots.get(name) ?? slotOf(name, usual[name]);
+    const slot = slots.get(name) ?? slotOf(name, Object.hasOwn(usual, name) ? usual[name] : undefined);
     const wrong =
       slot === null ? unknownInput(model, [...new Set([...slots.keys(), ...Object.keys(usual)])]) : misfit(slot, value);
     return wrong === null ? [] : [{ path: `inputs.${name}`, message: wrong }];
@@ -193,7 +196,7 @@ function resolveInputs(model: Model, recipes: readonly Recipe[], given: Inputs):
       ...details,
       ...missing.map((s) => ({
         path: `inputs.${s.name}`,
-        message: `expected a value: ${s.description ?? model.id} needs it`,
+        message: s.description === null ? 'expected a value' : `expected a value: ${s.description}`,
       })),
     ],
   };

@@ -77,12 +77,23 @@ describe('a good catalog', () => {
     expect(recipes.get('tiny')?.files).toEqual([['CheckpointLoaderSimple', 'ckpt_name', 'base.safetensors']]);
   });
 
+  test('does not ask a node for a file that every request or route names anew', async () => {
+    const given = SLOTS.replace('checkpoint: {', 'base: {type: string, ').replace(
+      'amount: {',
+      'file: {type: string, default: b.pth, fills: [1.inputs.other]}\n  amount: {',
+    );
+    const graph = JSON.stringify(GRAPH).replace('"ckpt_name"', '"other":"a.pth","ckpt_name"');
+    const models = MODELS.replace(', checkpoint: base.safetensors', '');
+    const { recipes } = await load(models, { 'tiny.json': graph, 'tiny.slots.yaml': given });
+    expect(recipes.get('tiny')?.files).toEqual([['CheckpointLoaderSimple', 'other', 'b.pth']]);
+  });
+
   test('leaves a graph alone that nobody has declared slots for', async () => {
     expect((await load(MODELS, { ...TINY, 'draft.json': '{}' })).recipes.has('draft')).toBe(false);
   });
 
   test('takes a workflow from the first directory that has it', async () => {
-    using own = catalogFiles(MODELS, { ...TINY, 'tiny.slots.yaml': `description: ours\n${SLOTS}` });
+    using own = catalogFiles(MODELS, { ...TINY, 'tiny.slots.yaml': SLOTS.replace('default: 20', 'default: 33') });
     using shipped = catalogFiles(MODELS, { ...TINY, 'other.json': JSON.stringify(GRAPH), 'other.slots.yaml': SLOTS });
     const missing = join(own.directory, 'none');
     const { current } = await openCatalog({
@@ -93,6 +104,7 @@ describe('a good catalog', () => {
       watch: false,
     });
     expect([...current.recipes.keys()].sort()).toEqual(['other', 'tiny']);
+    expect(current.recipes.get('tiny')?.slots.find((s) => s.name === 'steps')?.default).toBe(33);
   });
 });
 
@@ -201,6 +213,21 @@ describe('a bad models.yaml is refused with its line', () => {
   test.each(cases)('%s', async (_, from, to, message) => {
     expect(MODELS).toContain(from);
     expect(await refusal(MODELS.replace(from, to))).toMatch(message);
+  });
+
+  test('a fallback must make the same kind of thing', async () => {
+    const mixed = MODELS.replace('  sketch:\n    kind: image', '  sketch:\n    kind: audio');
+    expect(await refusal(mixed)).toMatch(
+      /^models\.yaml:13: models\.sketch\.fallback\.0: expected a model that makes audio too; glow makes image$/,
+    );
+  });
+
+  test('mistakes of shape come in the order of the file, whatever order they are found in', async () => {
+    const wrong = MODELS.replace('models:', 'extra: 1\nmodels:').replace(
+      '    kind: image\n',
+      '    colour: 1\n    kind: imago\n',
+    );
+    expect((await refusal(wrong)).split('\n').map((line) => line.split(':')[1])).toEqual(['1', '4', '5']);
   });
 
   test('every mistake is told, in the order of the file', async () => {

@@ -33,6 +33,11 @@ const CATALOG = `models:
     capabilities: [inpainting]
     price: 1
     routes: [{backend: sdapi}]
+  tagged:
+    kind: image
+    capabilities: [text-to-image, lora]
+    price: 1
+    routes: [{backend: comfyui, workflow: tagged, checkpoint: base.safetensors}]
   enlarge:
     kind: image
     capabilities: [upscale]
@@ -55,7 +60,7 @@ beforeAll(async () => {
     'tiny.json': JSON.stringify(GRAPH),
     'tiny.slots.yaml': SLOTS,
     'tagged.json': JSON.stringify(GRAPH),
-    'tagged.slots.yaml': slots,
+    'tagged.slots.yaml': slots.replace(/^loras:.*\n/m, ''),
   });
   const options = { clock: new ManualClock(), log: silentLog, watch: false };
   ({ current: snapshot } = await openCatalog({ models: files.models, workflows: [files.workflows], ...options }));
@@ -213,6 +218,11 @@ describe('what a model lacks', () => {
     });
   });
 
+  test('LoRAs that no workflow of the model has a place for are unsupported_input', () => {
+    const request = { prompt: 'x', inputs: { tag: 'a' }, loras: [{ name: 'a', strength: 1 }] };
+    expect(refused('tagged', request)).toMatchObject({ code: 'unsupported_input', details: [{ path: 'loras' }] });
+  });
+
   test('a picture that no workflow of the model has a slot for is unsupported_input', () => {
     expect(refused('text-only', { prompt: 'x', init_image: UPLOAD }).code).toBe('unsupported_input');
   });
@@ -245,6 +255,7 @@ describe('inputs', () => {
   const wrong: readonly (readonly [GenerationRequest['inputs'], string, RegExp])[] = [
     [{ colour: 1 }, 'inputs.colour', /unknown input; draw has amount, mode, twice/],
     [{ prompt: 'x' }, 'inputs.prompt', /unknown input/],
+    [{ constructor: 'x' }, 'inputs.constructor', /unknown input/],
     [{ amount: 2 }, 'inputs.amount', /expected at most 1/],
     [{ amount: 'much' }, 'inputs.amount', /expected a number/],
     [{ mode: 'loud' }, 'inputs.mode', /expected one of soft, hard/],
@@ -254,6 +265,12 @@ describe('inputs', () => {
     const { code, details } = refused('draw', { prompt: 'x', ...(inputs ? { inputs } : {}) });
     expect(code).toBe('invalid_request');
     expect(details).toEqual([{ path, message: expect.stringMatching(message) }]);
+  });
+
+  test('a required input is asked for in the words of its declaration', () => {
+    expect(refused('tagged', { prompt: 'x' }).details).toEqual([
+      { path: 'inputs.tag', message: 'expected a value: the tag' },
+    ]);
   });
 
   test('a model without workflows takes the inputs that its defaults declare', () => {

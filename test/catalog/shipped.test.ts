@@ -9,6 +9,7 @@ import type { Capability, Graph } from '../../src/domain/model.ts';
 import type { InputRef } from '../../src/domain/params.ts';
 import { silentLog } from '../../src/system/system.ts';
 import { ManualClock } from '../harness/manual-clock.ts';
+import { catalogFiles } from './files.ts';
 
 const HOUSE = resolve(import.meta.dirname, '../..');
 let catalog: Snapshot;
@@ -83,6 +84,43 @@ test('a picture takes local models to the workflow for it', () => {
   expect(runs('sdxl', { initImage: PICTURE, mask: null })).toBe('img2img');
   expect(runs('sdxl', { initImage: PICTURE, mask: PICTURE })).toBe('inpaint');
   expect(runs('flux-dev', { initImage: PICTURE, mask: null })).toBe('flux-img2img');
+});
+
+test('a model written as the documentation shows it is taken with the shipped workflows', async () => {
+  const documented = `models:
+  flux-dev:
+    name: FLUX.1 dev
+    kind: image                       # image | video | audio
+    best_for: Hero shots with crisp geometry; mangles text longer than a word.
+    capabilities: [text-to-image, image-to-image, lora, seed, guidance]
+    price: 2.5
+    limits: {max_pixels: 4194304, multiple_of: 16, max_n: 4, max_steps: 50}
+    defaults: {width: 1024, height: 1024, steps: 28, guidance: 3.5}
+    estimate_seconds: 14
+    fallback: [flux-schnell]
+    routes:                           # tried in order
+      - {backend: comfyui, workflow: flux, checkpoint: flux1-dev-fp8.safetensors, labels: [big]}
+      - {backend: replicate, remote: black-forest-labs/flux-dev}
+  flux-schnell:
+    kind: image
+    capabilities: [text-to-image]
+    price: {per_output: 0.1, per_megapixel: 0.2, per_step: 0.01, per_second: 0, per_node_second: 0.05}
+    routes: [{backend: comfyui, checkpoint: flux1-schnell-fp8.safetensors}]
+aliases: {imagen-3: flux-dev}
+`;
+  using files = catalogFiles(documented, {});
+  const { current } = await openCatalog({
+    models: files.models,
+    workflows: [files.workflows, resolve(HOUSE, 'config/workflows')],
+    clock: new ManualClock(),
+    log: silentLog,
+    watch: false,
+  });
+  expect(current.models.get('flux-dev')?.routes).toMatchObject([
+    { workflow: 'flux', labels: ['big'] },
+    { backend: 'replicate' },
+  ]);
+  expect(current.models.get('flux-schnell')?.routes).toMatchObject([{ workflow: 'txt2img' }]);
 });
 
 /** Required inputs of ComfyUI's own nodes, and what each output is. */
