@@ -314,6 +314,8 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
 /** What an attempt has so far. */
 interface Tale {
   g: Generation;
+  /** Taken up after a restart. */
+  readonly resumed: boolean;
   remote: RemoteRef | null;
   connection: Connection | undefined;
   renderMs: Millis | null;
@@ -323,6 +325,7 @@ interface Tale {
 
 const createTale = (g: Generation, remote: RemoteRef | null): Tale => ({
   g,
+  resumed: remote !== null,
   remote,
   connection: undefined,
   renderMs: null,

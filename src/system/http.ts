@@ -3,9 +3,18 @@
 // link-local or metadata) and `public` (anything named from outside; private addresses only by the allow-list). The
 // addresses are checked at every connection, after name resolution, so DNS rebinding gains nothing.
 
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import { Readable } from 'node:stream';
 import fetch, { type BodyInit } from 'node-fetch';
-import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent';
+import {
+  type Allows,
+  complaintAbout,
+  guardedLookup,
+  nodeAddress,
+  publicAddress,
+  REFUSED_ADDRESS,
+} from './addresses.ts';
 
 export interface HttpRequest {
   readonly method?: string;
@@ -51,18 +60,10 @@ export class HttpError extends Error {
   }
 }
 
-/** Link-local (cloud metadata lives there) and multicast are never a node's address. */
-const NEVER = ['169.254.0.0/16', 'fe80::/10', '224.0.0.0/4', 'ff00::/8', '100.100.100.200/32', 'fd00:ec2::254/128'];
 const MAX_SOCKETS = 64;
 
 export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly string[] }): Http {
-  const keep = { keepAlive: true, maxSockets: MAX_SOCKETS };
-  const node = { ...keep, allowPrivateIPAddress: true, denyIPAddressList: NEVER };
-  const open = { ...keep, allowIPAddressList: [...allowPrivate] };
-  const agents = {
-    node: { 'http:': new RequestFilteringHttpAgent(node), 'https:': new RequestFilteringHttpsAgent(node) },
-    public: { 'http:': new RequestFilteringHttpAgent(open), 'https:': new RequestFilteringHttpsAgent(open) },
-  };
+  const trusts = { node: guard(nodeAddress), public: guard(publicAddress(allowPrivate)) };
   return {
     async request(
       url,
@@ -71,13 +72,16 @@ export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly s
       const deadline = AbortSignal.timeout(timeoutMs);
       const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
       try {
+        const { allows, agents } = trusts[trust];
+        const complaint = complaintAbout(url, allows);
+        if (complaint !== null) throw new HttpError('refused_address', `the address ${complaint}`);
         const response = await fetch(url, {
           method,
           headers,
           body,
           redirect: 'manual',
           signal: either,
-          agent: ({ protocol }) => agents[trust][protocol as 'http:' | 'https:'],
+          agent: ({ protocol }) => agents[protocol as 'http:' | 'https:'],
         });
         if (response.status >= 300 && response.status < 400 && response.status !== 304) {
           (response.body as Readable | null)?.destroy();
@@ -100,6 +104,12 @@ export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly s
   };
 }
 
+/** Connections that are only made to allowed addresses. */
+function guard(allows: Allows) {
+  const options = { keepAlive: true, maxSockets: MAX_SOCKETS, lookup: guardedLookup(allows) };
+  return { allows, agents: { 'http:': new HttpAgent(options), 'https:': new HttpsAgent(options) } };
+}
+
 const UNSENT = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
@@ -116,10 +126,10 @@ const classify =
   (error: unknown): unknown => {
     if (error instanceof HttpError) return error;
     if (signal?.aborted) return signal.reason;
-    const { name, code, message } = error as { name?: string; code?: string; message?: string };
+    const { name, code } = error as { name?: string; code?: string };
     if (name === 'AbortError' || name === 'TimeoutError')
       return new HttpError('timeout', 'no complete answer in time', { cause: error });
-    if (message?.includes('is not allowed'))
+    if (code === REFUSED_ADDRESS)
       return new HttpError('refused_address', 'the address is private or reserved', { cause: error });
     if (code !== undefined && UNSENT.has(code))
       return new HttpError('unsent', `no connection (${code})`, { cause: error });
