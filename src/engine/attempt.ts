@@ -140,6 +140,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
     if (tale.renderMs !== null) return;
     tale.renderMs = clock.now() - mine.startedAt;
     slot.release();
+    if (tale.resumed) return; // how long it took before we came is not known
     rooms.fleet.learned(plan.node, {
       residency: plan.residency,
       warm: plan.warm,
