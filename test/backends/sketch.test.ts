@@ -253,6 +253,15 @@ describe('a rehearsal', () => {
     expect(seen.at(-1)?.type).toBe('file');
   });
 
+  it('draws not one step more after an abort', async () => {
+    const abort = new AbortController();
+    const events = renderer.run(job(), abort.signal)[Symbol.asyncIterator]();
+    const next = async () => (await events.next()).value as RunEvent;
+    expect([(await next()).type, (await next()).type, (await next()).type]).toEqual(['intent', 'accepted', 'progress']);
+    abort.abort(new GatewayError('cancelled_by_caller'));
+    await expect(next()).rejects.toBe(abort.signal.reason);
+  });
+
   it('stops with the reason of an abort, leaving no sleeper behind', async () => {
     const abort = new AbortController();
     const reason = new GatewayError('cancelled_by_caller');

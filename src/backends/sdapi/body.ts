@@ -14,7 +14,7 @@ export interface PictureField {
   readonly list: boolean;
 }
 
-/** Three bytes make four letters, so reading in multiples of three needs no padding in between. */
+/** Three bytes make four letters: a multiple of three leaves nothing over. */
 const READ_BYTES = 3 * 64 * 1024;
 
 export async function withPictures(
@@ -41,14 +41,20 @@ async function* letters(head: string, frames: readonly { path: string; before: s
   yield Buffer.from(head);
   for (const { path, before, after } of frames) {
     yield Buffer.from(before);
-    let rest: Buffer = Buffer.alloc(0);
-    for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>) {
-      const all = rest.length ? Buffer.concat([rest, chunk]) : chunk;
-      const whole = all.length - (all.length % 3);
-      rest = all.subarray(whole);
-      yield Buffer.from(all.toString('base64', 0, whole), 'latin1');
-    }
-    yield Buffer.from(rest.toString('base64') + after, 'latin1');
+    yield* base64Of(createReadStream(path, { highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>);
+    yield Buffer.from(after);
   }
   yield Buffer.from('}');
+}
+
+/** Base64 of bytes that come in chunks of any size, without padding in between. */
+export async function* base64Of(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of chunks) {
+    const all = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk;
+    const whole = all.length - (all.length % 3);
+    rest = all.subarray(whole);
+    yield Buffer.from(all.toString('base64', 0, whole), 'latin1');
+  }
+  yield Buffer.from(rest.toString('base64'), 'latin1');
 }

@@ -247,7 +247,7 @@ const Info = z
     sd_model_name: z.string().nullable(),
     sd_model_hash: z.string().nullable(),
     sampler_name: z.string().nullable(),
-    index_of_first_image: z.number(),
+    index_of_first_image: z.number().int().nonnegative(),
   })
   .partial();
 export type Info = z.infer<typeof Info>;
