@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { base64, begin, codeOf, connection, ended, forever, job, node, posted, start, TXT2IMG } from './sdapi-stage.ts';
+import { forever, job } from './sdapi-jobs.ts';
+import { base64, begin, codeOf, connection, ended, node, posted, start, TXT2IMG } from './sdapi-stage.ts';
 
 describe('stable-diffusion.cpp', () => {
   const GEN = '/sdcpp/v1/img_gen';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { until } from '../harness/manual-clock.ts';
+import { forever, job } from './sdapi-jobs.ts';
 import { idle, running } from './sdapi-node.ts';
 import {
   begin,
@@ -8,8 +9,6 @@ import {
   connection,
   done,
   ended,
-  forever,
-  job,
   node,
   posted,
   start,

@@ -2,7 +2,8 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { InputFile } from '../../src/backends/backend.ts';
-import { base64, begin, done, ended, job, node, posted, route, scratch, start } from './sdapi-stage.ts';
+import { job, route } from './sdapi-jobs.ts';
+import { base64, begin, done, ended, node, posted, scratch, start } from './sdapi-stage.ts';
 
 describe('pictures that go in', () => {
   const file = async (role: InputFile['role'], content: Buffer): Promise<InputFile> => {

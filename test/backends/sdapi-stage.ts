@@ -1,59 +1,20 @@
-// What the /sdapi tests share: a connection to a test node, a job, and ways to watch it end. One node per test, started by
+// A connection to a test node, and ways to drive it. One node per test, started by
 // `start`; afterwards it is closed and must have left nothing in the scratch directory.
 
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { afterEach, expect } from 'vitest';
 import type { Connection, Job, RunEvent } from '../../src/backends/backend.ts';
 import { connectSdapi } from '../../src/backends/sdapi/client.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
-import type { Params } from '../../src/domain/params.ts';
 import { until } from '../harness/manual-clock.ts';
 import { type TestSystem, testSystem } from '../harness/system.ts';
+import { forever, type Watched, watch } from './sdapi-jobs.ts';
 import { type Call, type Flavour, startNode, type TestNode } from './sdapi-node.ts';
 
-export const params: Params = {
-  prompt: 'a fox',
-  negativePrompt: 'blurry',
-  width: 640,
-  height: 512,
-  seed: 7,
-  steps: 20,
-  guidance: 5,
-  sampler: 'k_dpmpp_2m',
-  scheduler: 'karras',
-  n: 1,
-  loras: [],
-  initImage: null,
-  mask: null,
-  strength: null,
-  inputs: {},
-  output: {},
-};
-export const route = {
-  backend: 'sdapi',
-  labels: [],
-  checkpoint: 'sub\\dream.safetensors',
-  workflow: null,
-  remote: null,
-  account: null,
-} as const;
-export const job = (over: Partial<Params> = {}, more: Partial<Job> = {}): Job => ({
-  id: 'gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0',
-  attempt: 1,
-  kind: 'image',
-  route,
-  recipe: null,
-  params: { ...params, ...over },
-  files: [],
-  previews: false,
-  ...more,
-});
 export const TASK = 'gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0-1';
 export const TXT2IMG = '/sdapi/v1/txt2img';
-export const forever = new AbortController().signal;
 export const info = (over: object = {}) =>
   JSON.stringify({
     sd_model_name: 'dream',
@@ -85,34 +46,11 @@ afterEach(async () => {
   await rm(scratch, { recursive: true });
 });
 
-export interface Watched {
-  readonly events: RunEvent[];
-  readonly end: Promise<unknown>;
-  messages(): string[];
-  texts(): Promise<string[]>;
-}
-
-/** Iterates in the background; `end` resolves with what was thrown, or undefined. */
-export function begin(
+export const begin = (
   work: Job,
   signal = forever,
   from: (work: Job, signal: AbortSignal) => AsyncIterable<RunEvent> = connection.run,
-): Watched {
-  const events: RunEvent[] = [];
-  const iterate = async () => {
-    for await (const event of from(work, signal)) events.push(event);
-  };
-  return {
-    events,
-    end: iterate().then(
-      () => undefined,
-      (error: unknown) => error,
-    ),
-    messages: () => events.flatMap((event) => (event.type === 'progress' ? [event.message] : [])),
-    texts: () =>
-      Promise.all(events.flatMap((e) => (e.type === 'file' ? [e.file.open(forever).then(buffer).then(String)] : []))),
-  };
-}
+): Watched => watch(from(work, signal));
 
 /** Moves time on, second by second, until `work` ends. */
 export async function ended<T>(work: Promise<T>): Promise<T> {

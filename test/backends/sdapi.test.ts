@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { type Job, Refusal } from '../../src/backends/backend.ts';
 import { hasCheckpoint } from '../../src/domain/node.ts';
 import { until } from '../harness/manual-clock.ts';
+import { forever, job, route } from './sdapi-jobs.ts';
 import { idle, running } from './sdapi-node.ts';
 import {
   base64,
@@ -11,11 +12,8 @@ import {
   done,
   ended,
   failed,
-  forever,
-  job,
   node,
   posted,
-  route,
   start,
   system,
   TASK,
