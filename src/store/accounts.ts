@@ -1,6 +1,7 @@
 // Workspaces and their keys. A deleted workspace stays as a tombstone, because its generations, files and ledger lines
 // still name it; its id is never given out again.
 
+import { hash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { Caller, Key, Scope, Workspace, WorkspaceLimits } from '../domain/caller.ts';
 import { GatewayError } from '../domain/failure.ts';
@@ -91,8 +92,8 @@ export function createAccounts({ read }: Database, writer: Writer, clock: Pick<C
           return gone[0]?.numDeletedRows === 1n;
         },
       }),
-    async authenticate(hash) {
-      const row = (await byHash(read, [hash])).rows[0];
+    async authenticate(keyHash) {
+      const row = (await byHash(read, [keyHash])).rows[0];
       return row === undefined ? null : { key: toKey(row), workspace: toWorkspace(itsWorkspace(row)) };
     },
   };
@@ -183,9 +184,9 @@ const toWorkspace = (
   provenance: row.provenance === 1,
 });
 
-/** The id follows from the hash: nothing else about a key is unique, and a few bits of a hash give nothing away. */
+/** The id follows from the key's hash, hashed once more so that it tells nothing of it. */
 const keyRow = (key: NewKey, at: Millis): KeyRow => ({
-  id: `key_${key.hash.slice(0, 20)}`,
+  id: `key_${hash('sha256', key.hash).slice(0, 24)}`,
   workspace_id: key.workspaceId,
   name: text(key.name),
   hash: key.hash,

@@ -86,8 +86,8 @@ function refusalFor(tx: Transaction, draft: Generation): Failure | null {
       retryAfterSeconds: QUEUE_FULL_RETRY_SECONDS,
     });
   }
-  const available = account.balance - account.reserved;
-  if (draft.reserved > Math.max(0, available)) {
+  const available = Math.max(0, account.balance - account.reserved);
+  if (draft.reserved > available) {
     const need = toCredits(draft.reserved);
     return failure('insufficient_credits', `This needs ${need} credits; ${toCredits(available)} are available.`);
   }

@@ -82,6 +82,7 @@ export interface WorkspaceRow {
   queue_limit: number;
   requests_per_minute: number | null;
   provenance: number;
+  /** Below zero when credits were withdrawn while work that had reserved them was running. */
   balance: number;
   reserved: number;
   queued: number;

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { Store } from '../../src/store/store.ts';
+import { settle } from '../harness/manual-clock.ts';
 import { appended, cancelled, draft, inserted, START, started, succeeded, workspace } from './drafts.ts';
 import { freshStore, onBothEngines, type Site } from './engines.ts';
 
@@ -91,6 +92,7 @@ onBothEngines((engine) => {
         const events = (await store.events.after(cursor, mine, 50)) ?? [];
         seen.push(...events.map((e) => e.cursor));
         cursor = events.at(-1)?.cursor ?? cursor;
+        await settle(1);
       }
     })();
     await Promise.all(

@@ -38,6 +38,16 @@ onBothEngines((engine) => {
     expect(await store.ledger.credits('studio')).toEqual({ balance: 1_000, reserved: 0 });
   });
 
+  it('lets running work finish when its credits were taken, and owes them', async () => {
+    const one = await appended(store, await inserted(store), started());
+    await store.ledger.grant('studio', -999_000, null, START);
+    await appended(store, one, succeeded());
+    expect(await store.ledger.credits('studio')).toEqual({ balance: -1_000, reserved: 0 });
+    expect(await insertOne(store, draft())).toMatchObject({
+      failure: { code: 'insufficient_credits', message: 'This needs 2 credits; 0 are available.' },
+    });
+  });
+
   it('lets only as many parallel withdrawals through as the balance allows', async () => {
     const results = await Promise.allSettled(
       Array.from({ length: 10 }, () => store.ledger.grant('studio', -300_000, null, START)),

@@ -11,7 +11,7 @@ export async function foundations(db: Transaction<Schema>, { types, clustered }:
     sql`create table workspaces (
       id ${text} primary key, name ${text} not null, created_at ${integer} not null, deleted_at ${integer},
       concurrency_limit ${integer} not null, queue_limit ${integer} not null, requests_per_minute ${integer},
-      provenance ${integer} not null, balance ${integer} not null check (balance >= 0),
+      provenance ${integer} not null, balance ${integer} not null,
       reserved ${integer} not null check (reserved >= 0), queued ${integer} not null check (queued >= 0),
       running ${integer} not null check (running >= 0))`,
     sql`create table keys (
