@@ -4,7 +4,8 @@ import type { InputFile } from '../backends/backend.ts';
 import type { Caller } from '../domain/caller.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { InputRef, Params } from '../domain/params.ts';
-import { checkPublicUrl, dataUrlToStream, fetchInput } from '../media/media.ts';
+import { dataUrlToStream, fetchInput } from '../media/media.ts';
+import { complaintAbout, publicAddress } from '../system/system.ts';
 import type { Rooms } from './rooms.ts';
 
 const ACCEPT_MS = 20_000;
@@ -20,15 +21,14 @@ export async function resolveInput(
   if (source.startsWith('upl_')) return fromUpload(rooms, caller, path, source);
   if (source.startsWith('gen_')) return fromOutput(rooms, caller, path, source);
   if (/^data:/i.test(source)) return rooms.media.accept(dataUrlToStream(source), AbortSignal.timeout(ACCEPT_MS));
-  const why = checkPublicUrl(source, rooms.settings.allowPrivate);
-  if (why !== null) throw new GatewayError('invalid_request', `${path}: ${why}`, { details: [{ path, message: why }] });
+  refuseUrl(path, source, rooms.settings.allowPrivate);
   return { kind: 'url', url: source };
 }
 
 async function fromUpload(rooms: Rooms, caller: Caller, path: string, id: string): Promise<InputRef> {
   const upload = await rooms.store.files.upload(caller.workspace.id, id, rooms.system.clock.now());
   if (upload === null)
-    throw missing(path, `there is no upload ${id}; uploads are kept for 24 hours after their last use`);
+    throw refused(path, `there is no upload ${id}; uploads are kept for 24 hours after their last use`);
   const { blob, sha256, mediaType, width, height, bytes } = upload;
   return { kind: 'blob', blob, sha256, mediaType, width, height, bytes };
 }
@@ -41,14 +41,20 @@ async function fromOutput(rooms: Rooms, caller: Caller, path: string, name: stri
       ? g.state.outputs[Number(index)]
       : undefined;
   if (output === undefined || output.kind !== 'image' || output.width === null || output.height === null) {
-    throw missing(path, `there is no finished picture ${name}`);
+    throw refused(path, `there is no finished picture ${name}`);
   }
-  if (g && (await rooms.store.files.swept(g.id))) throw missing(path, `the files of ${id} were swept`);
+  if (g && (await rooms.store.files.swept(g.id))) throw refused(path, `the files of ${id} were swept`);
   const { blob, sha256, mediaType, width, height, bytes } = output;
   return { kind: 'blob', blob, sha256, mediaType, width, height, bytes };
 }
 
-const missing = (path: string, message: string) =>
+/** Refuses an address that is private by its very text; names are checked again at every connection. */
+export function refuseUrl(path: string, url: string, allowPrivate: readonly string[]): void {
+  const why = complaintAbout(url, publicAddress(allowPrivate));
+  if (why !== null) throw refused(path, why);
+}
+
+const refused = (path: string, message: string) =>
   new GatewayError('invalid_request', `${path}: ${message}`, { details: [{ path, message }] });
 
 /** References → verified local files for a backend. Fetches https: URLs now. */

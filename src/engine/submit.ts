@@ -11,10 +11,9 @@ import { DRAWN_SEED_LIMIT, type Params } from '../domain/params.ts';
 import { hasLora } from '../domain/placement.ts';
 import { quote } from '../domain/price.ts';
 import { type Millis, toCredits, toMillicredits } from '../domain/units.ts';
-import { checkPublicUrl } from '../media/media.ts';
 import type { Credits } from '../store/store.ts';
 import { modelNamed, servable } from './availability.ts';
-import { resolveInput } from './inputs.ts';
+import { refuseUrl, resolveInput } from './inputs.ts';
 import type { Rooms } from './rooms.ts';
 
 export interface Submitted {
@@ -51,8 +50,7 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
       `No configured node or account can serve ${model.id}; see GET /v1/models/${model.id}.`,
     );
   }
-  if (request.webhook_url !== undefined)
-    refuseUrl('webhook_url', request.webhook_url, settings.allowPrivate, 'invalid_request');
+  if (request.webhook_url !== undefined) refuseUrl('webhook_url', request.webhook_url, settings.allowPrivate);
   const now = system.clock.now();
   const seed = request.seed ?? system.random.integer(DRAWN_SEED_LIMIT);
   const initImage = await resolveInput(rooms, caller, 'init_image', request.init_image);
@@ -113,12 +111,6 @@ function permit({ key }: Caller, model: Model): void {
       `This key may not use ${model.id}; it may use ${key.models.join(', ') || 'no model'}.`,
     );
   }
-}
-
-/** Refuses an address that is private by its very text; names are checked again at every connection. */
-export function refuseUrl(path: string, url: string, allowPrivate: readonly string[], code: 'invalid_request'): void {
-  const why = checkPublicUrl(url, allowPrivate);
-  if (why !== null) throw new GatewayError(code, `${path}: ${why}`, { details: [{ path, message: why }] });
 }
 
 /** A LoRA that no online node has is refused; with nobody online to ask it is accepted with a warning. */

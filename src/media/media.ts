@@ -13,7 +13,7 @@ import { createThumbnails } from './thumbnails.ts';
 
 export type { BlobStat, Blobs } from './blobs.ts';
 export type { Ingested, IngestOptions } from './ingest.ts';
-export { checkPublicUrl, dataUrlToStream, fetchInput } from './inputs.ts';
+export { dataUrlToStream, fetchInput } from './inputs.ts';
 export type { Link, Links } from './links.ts';
 export type { Provenance } from './provenance.ts';
 

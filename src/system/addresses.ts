@@ -13,23 +13,33 @@ const RESERVED = addressList([
 ]);
 const PUBLIC_6 = addressList(['2000::/3']);
 const MAPPED = addressList(['::ffff:0:0/96']);
-/** Link-local (clouds keep their credentials there), multicast and metadata addresses are never a node's. */
+/** Link-local (clouds keep their credentials there), multicast, metadata and unspecified addresses are never a node's. */
 const NEVER = addressList([
-  '169.254.0.0/16',
-  '224.0.0.0/4',
-  '100.100.100.200',
-  'fe80::/10',
-  'ff00::/8',
-  'fd00:ec2::254',
+  ...'0.0.0.0 169.254.0.0/16 224.0.0.0/4 100.100.100.200'.split(' '),
+  ...':: fe80::/10 ff00::/8 fd00:ec2::254'.split(' '),
+]);
+/** Names whose address is known without asking. */
+const KNOWN_NAMES: ReadonlyMap<string, string> = new Map([
+  ['localhost', '127.0.0.1'],
+  ...['metadata', 'metadata.google.internal', 'instance-data'].map((name) => [name, '169.254.169.254'] as const),
 ]);
 
+/** Is this an address, or a CIDR range like "10.0.0.0/8" or "fd00::/8"? */
+export function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/');
+  const family = isIP(address);
+  if (family === 0 || rest.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 6 ? 128 : 32));
+}
+
 /** Addresses and CIDR ranges of both families. Throws on anything else. */
-export function addressList(ranges: readonly string[]): BlockList {
+function addressList(ranges: readonly string[]): BlockList {
   const list = new BlockList();
   for (const range of ranges) {
+    if (!isAddressRange(range)) throw new TypeError(`${range} is not an address range`);
     const [address = '', bits] = range.split('/');
-    const family = address.includes(':') ? 'ipv6' : 'ipv4';
-    list.addSubnet(address, bits === undefined ? (family === 'ipv6' ? 128 : 32) : Number(bits), family);
+    const v6 = isIP(address) === 6;
+    list.addSubnet(address, Number(bits ?? (v6 ? 128 : 32)), v6 ? 'ipv6' : 'ipv4');
   }
   return list;
 }
@@ -41,35 +51,45 @@ function isPublic(ip: string): boolean {
   return within(PUBLIC_6, ip) && !within(RESERVED, ip);
 }
 
-/** May this IP address be reached? */
-export type Allows = (ip: string) => boolean;
+/** What may be reached, and how a refusal is put. */
+export interface Reach {
+  allows(ip: string): boolean;
+  readonly complaint: string;
+}
 
 /** An operator's own boxes: private is fine, link-local and metadata never. */
-export const nodeAddress: Allows = (ip) => !within(NEVER, ip);
+export const nodeAddress: Reach = {
+  allows: (ip) => !within(NEVER, ip),
+  complaint: 'expected an address that is not link-local, multicast or a metadata service',
+};
 
-/** The public internet, and what the operator allows besides. */
-export function publicAddress(allowPrivate: readonly string[]): Allows {
+/** The public internet, and what the operator allows besides. Throws on a range that is none. */
+export function publicAddress(allowPrivate: readonly string[]): Reach {
   const allowed = addressList(allowPrivate);
-  return (ip) => isPublic(ip) || within(allowed, ip);
+  return {
+    allows: (ip) => isPublic(ip) || within(allowed, ip),
+    complaint: 'points at a private or reserved address',
+  };
 }
 
 /**
  * Why a URL may not be reached, or null. Looks at the text only: scheme, credentials, and literal addresses in any
  * spelling (the URL parser turns decimal, octal, hex and short forms into dotted quads).
  */
-export function complaintAbout(url: string, allows: Allows): string | null {
+export function complaintAbout(url: string, reach: Reach): string | null {
   const parsed = URL.parse(url);
   if (parsed === null) return 'is not a URL';
   if (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') return 'must start with https: or http:';
   if (parsed.username !== '' || parsed.password !== '') return 'must not carry a user name or password';
   const ip = literalOf(parsed.hostname);
-  return ip === null || allows(ip) ? null : 'points at a private or reserved address';
+  return ip === null || reach.allows(ip) ? null : reach.complaint;
 }
 
-/** The IP address a host name spells out, `localhost` included; null when it has to be resolved. */
+/** The IP address a host name spells out or is known for; null when it has to be resolved. */
 function literalOf(hostname: string): string | null {
   const name = hostname.replace(/\.$/, '');
-  if (name === 'localhost' || name.endsWith('.localhost')) return '127.0.0.1';
+  const known = KNOWN_NAMES.get(name.replace(/^.+\.(?=localhost$)/, ''));
+  if (known !== undefined) return known;
   const bare = name.replace(/^\[|\]$/g, '');
   return isIP(bare) === 0 ? null : bare;
 }
@@ -78,11 +98,11 @@ function literalOf(hostname: string): string | null {
 export const REFUSED_ADDRESS = 'EREFUSEDADDRESS';
 
 /** A resolver that hands out allowed addresses only, so that a name that changes its mind gains nothing. */
-export function guardedLookup(allows: Allows): LookupFunction {
+export function guardedLookup(reach: Reach): LookupFunction {
   return (hostname, options, callback) => {
     dnsLookup(hostname, { ...options, all: true }, (error, found: LookupAddress[]) => {
       if (error) return callback(error, '', 0);
-      const allowed = found.filter(({ address }) => allows(address));
+      const allowed = found.filter(({ address }) => reach.allows(address));
       const first = allowed[0];
       if (first === undefined || allowed.length < found.length) {
         const refused = new Error(`${hostname} resolves to an address that may not be reached`);

@@ -7,14 +7,7 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { Readable } from 'node:stream';
 import fetch, { type BodyInit } from 'node-fetch';
-import {
-  type Allows,
-  complaintAbout,
-  guardedLookup,
-  nodeAddress,
-  publicAddress,
-  REFUSED_ADDRESS,
-} from './addresses.ts';
+import { complaintAbout, guardedLookup, nodeAddress, publicAddress, REFUSED_ADDRESS, type Reach } from './addresses.ts';
 
 export interface HttpRequest {
   readonly method?: string;
@@ -72,9 +65,9 @@ export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly s
       const deadline = AbortSignal.timeout(timeoutMs);
       const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
       try {
-        const { allows, agents } = trusts[trust];
-        const complaint = complaintAbout(url, allows);
-        if (complaint !== null) throw new HttpError('refused_address', `the address ${complaint}`);
+        const { reach, agents } = trusts[trust];
+        const complaint = complaintAbout(url, reach);
+        if (complaint !== null) throw new HttpError('refused_address', `the address was refused: ${complaint}`);
         const response = await fetch(url, {
           method,
           headers,
@@ -105,9 +98,9 @@ export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly s
 }
 
 /** Connections that are only made to allowed addresses. */
-function guard(allows: Allows) {
-  const options = { keepAlive: true, maxSockets: MAX_SOCKETS, lookup: guardedLookup(allows) };
-  return { allows, agents: { 'http:': new HttpAgent(options), 'https:': new HttpsAgent(options) } };
+function guard(reach: Reach) {
+  const options = { keepAlive: true, maxSockets: MAX_SOCKETS, lookup: guardedLookup(reach) };
+  return { reach, agents: { 'http:': new HttpAgent(options), 'https:': new HttpsAgent(options) } };
 }
 
 const UNSENT = new Set([

@@ -5,6 +5,8 @@ import { createHttp, type Http } from './http.ts';
 import { createLog, type Log, type LogOptions } from './log.ts';
 import { type Random, systemRandom } from './random.ts';
 
+export type { Reach } from './addresses.ts';
+export { complaintAbout, guardedLookup, isAddressRange, nodeAddress, publicAddress } from './addresses.ts';
 export type { Clock } from './clock.ts';
 export { sleepOn } from './clock.ts';
 export type { Http, HttpRequest, HttpResponse } from './http.ts';
