@@ -20,8 +20,7 @@ export function submit(raw: Buffer, box: Box, files: Files, profile: Profile, no
   const body = parseObject(raw);
   if (!body) return { status: 500, id: null };
   const counter = box.nextNumber();
-  const explicit = 'number' in body;
-  const number = explicit ? Number(body.number) : body.front === true ? -counter : counter;
+  const number = 'number' in body ? Number(body.number) : body.front === true ? -counter : counter;
   if (Number.isNaN(number)) return { status: 500, id: null };
   if (!('prompt' in body)) return refuse('no_prompt', 'No prompt provided', 'No prompt provided');
   if (profile === 'B' && !validId(body.prompt_id)) {
@@ -39,7 +38,7 @@ export function submit(raw: Buffer, box: Box, files: Files, profile: Profile, no
   const extra = extraOf(body, profile, now);
   if (extra === null && profile === 'B') return { status: 500, id: null };
   const id = chooseId(body, profile);
-  const prompt = { number, explicit, id, graph, extra: extra ?? {}, outputs: verdict.outputs };
+  const prompt = { number, id, graph, extra: extra ?? {}, outputs: verdict.outputs };
   try {
     box.enqueue(prompt, extra === null);
   } catch (error) {

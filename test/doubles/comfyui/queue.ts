@@ -6,8 +6,6 @@ import type { Graph } from './validate.ts';
 
 export interface Prompt {
   readonly number: number;
-  /** Given by the client, hence echoed as a float. */
-  readonly explicit: boolean;
   readonly id: string;
   readonly graph: Graph;
   readonly extra: Readonly<Record<string, unknown>>;

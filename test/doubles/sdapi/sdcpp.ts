@@ -3,9 +3,10 @@
 
 import { randomInt, randomUUID } from 'node:crypto';
 import { sendJson } from '../listener.ts';
+import type { Call } from './call.ts';
 import { HttpProblem, modelName } from './dialect.ts';
 import type { Order, Painted } from './painter.ts';
-import { type Call, SCHEDULERS } from './webui.ts';
+import { SCHEDULERS } from './webui.ts';
 
 interface Job {
   readonly id: string;

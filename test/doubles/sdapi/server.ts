@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { control, createFaults, type Faults } from '../faults.ts';
 import { listen, readBody, send, sendJson, TooLarge } from '../listener.ts';
+import type { Call, HistoryItem } from './call.ts';
 import { HttpProblem, problem } from './dialect.ts';
 import { createPainter, type Order } from './painter.ts';
 import { createJobs, sdcppHandler } from './sdcpp.ts';
@@ -15,7 +16,7 @@ import {
   type SdapiSettings,
   settle,
 } from './settings.ts';
-import { type Call, guarded, type HistoryItem, webuiHandler } from './webui.ts';
+import { guarded, webuiHandler } from './webui.ts';
 
 export type { Flavour, SdapiFault, SdapiLogEntry, SdapiOptions } from './settings.ts';
 
