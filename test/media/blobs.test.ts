@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -60,10 +60,18 @@ test('removing a blob takes its sidecar and thumbnail along, and the count follo
   expect(await blobs.stat(other)).not.toBeNull();
 });
 
-test('the count survives a restart and counts nothing twice while it scans', async () => {
-  const { blobs, directory, put } = await openStore();
-  for (let i = 0; i < 20; i++) await put(blobs, `file ${i + 10}`);
+test('the count survives a restart and counts nothing twice that arrives while it scans', async () => {
+  const { directory } = await openStore();
+  const home = (i: number) => join('00', i.toString(16).padStart(2, '0'));
+  const keyAt = (i: number, rest: string) => `${home(i).replace('/', '')}${rest.repeat(60)}.png`;
+  const all = Array.from({ length: 256 }, (_, i) => i);
+  for (const i of all) {
+    await mkdir(join(directory, home(i)), { recursive: true });
+    await writeFile(join(directory, home(i), keyAt(i, 'a')), 'here');
+    await writeFile(join(directory, '..', keyAt(i, 'b')), 'new');
+  }
   const again = await openBlobs(directory);
-  await Promise.all([put(again, 'while scanning'), put(again, 'while scanning')]);
-  expect(await again.usedBytes()).toBe(20 * 7 + 14);
+  const staged = all.map((i) => ({ key: keyAt(i, 'b'), from: join(directory, '..', keyAt(i, 'b')) }));
+  await Promise.all(staged.map((file) => again.put([file])));
+  expect(await again.usedBytes()).toBe(256 * ('here'.length + 'new'.length));
 });

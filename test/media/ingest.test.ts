@@ -118,6 +118,7 @@ describe('a result', () => {
     const stored = await media.ingest(async () => (await http.request(url, { trust: 'node' })).stream(), plain);
     expect(stored.sha256).toBe(sha256(png));
     expect(requests).toBe(3);
+    await media.blobs.stat(stored.thumbnail as string);
     expect(await files('staging')).toEqual([]);
   });
 });
