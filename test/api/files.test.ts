@@ -1,9 +1,10 @@
 // Results going out by signed link, pictures coming in.
 
 import { randomBytes } from 'node:crypto';
+import http from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { GatewayError } from '../../src/domain/failure.ts';
-import { FILE, NOW, sha256 } from './fake-gateway.ts';
+import { ADMIN_KEY, FILE, NOW, sha256 } from './fake-gateway.ts';
 import { type Served, served } from './served.ts';
 
 const MEGABYTE = 1024 * 1024;
@@ -185,5 +186,26 @@ describe('uploads', () => {
     const reply = await s.call('/v1/uploads', { raw: endless(8 * MEGABYTE) });
     expect(reply.status).toBe(422);
     expect(reply.error.message).toBe('This is not a picture.');
+  });
+
+  it('keeps the connection usable after refusing a form half-way', async () => {
+    const s = await served();
+    s.gateway.failWith.upload = new GatewayError('invalid_request', 'This is not a picture.');
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const head = '--b\r\ncontent-disposition: form-data; name="f"; filename="a.png"\r\n\r\n';
+    const body = Buffer.concat([Buffer.from(head), Buffer.alloc(8 * MEGABYTE), Buffer.from('\r\n--b--\r\n')]);
+    const type = { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'multipart/form-data; boundary=b' };
+    const ask = (method: string, path: string, sent?: Buffer) =>
+      new Promise<{ status: number | undefined; from: number | undefined }>((resolve, reject) => {
+        const request = http.request(s.url + path, { agent, method, headers: type }, (response) => {
+          const from = response.socket.localPort;
+          response.resume().on('end', () => resolve({ status: response.statusCode, from }));
+        });
+        request.on('error', reject).end(sent);
+      });
+    const refused = await ask('POST', '/v1/uploads', body);
+    expect(refused.status).toBe(422);
+    expect(await ask('GET', '/healthz')).toEqual({ status: 200, from: refused.from });
+    agent.destroy();
   });
 });

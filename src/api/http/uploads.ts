@@ -24,8 +24,12 @@ export function uploadRoutes(gateway: Gateway): readonly Route[] {
       answers: { 201: UploadBody },
       newWork: true,
       async run({ caller, request, signal }) {
-        const upload = await gateway.upload(caller, bounded(await bytesOf(request)), signal);
-        return json(renderUpload(upload), 201);
+        const bytes = await bytesOf(request);
+        try {
+          return json(renderUpload(await gateway.upload(caller, bounded(bytes), signal)), 201);
+        } finally {
+          bytes.resume();
+        }
       },
     }),
   ];
@@ -69,7 +73,7 @@ const malformed = (cause: unknown) =>
 
 /**
  * The same bytes; too many end in too_large, a broken form or connection in invalid_request. What is left unread is
- * drained instead of destroyed: a destroyed request would take the answer with it.
+ * drained by the door, not destroyed: a form that nobody reads on would hold the connection.
  */
 function bounded(bytes: Readable): Readable {
   async function* counted() {
@@ -82,8 +86,6 @@ function bounded(bytes: Readable): Readable {
       }
     } catch (error) {
       throw error instanceof GatewayError ? error : malformed(error);
-    } finally {
-      bytes.resume();
     }
   }
   return Readable.from(counted(), { objectMode: false });
