@@ -37,11 +37,13 @@ export async function freshStore(engine: Engine): Promise<Site & { readonly stor
 }
 
 export function onBothEngines(suite: (engine: Engine) => void): void {
-  describe('on SQLite', () => suite({ name: 'sqlite', site: sqliteSite }));
+  describe('on SQLite', () => suite(sqlite));
   const missing = postgresMissing();
   if (missing !== null) console.warn(`skipping PostgreSQL: ${missing}`);
   describe.skipIf(missing !== null)('on PostgreSQL', () => suite({ name: 'postgres', site: postgresSite }));
 }
+
+export const sqlite: Engine = { name: 'sqlite', site: sqliteSite };
 
 async function sqliteSite(): Promise<Site> {
   const directory = mkdtempSync(join(tmpdir(), 'darkroom-store-'));
