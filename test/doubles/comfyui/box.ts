@@ -71,14 +71,13 @@ export function createBox({ settings, files, faults, log, sockets, crash }: BoxO
 
   const remaining = () => pending.size + (running ? 1 : 0);
   const status = () => sockets().send(null, 'status', { status: { exec_info: { queue_remaining: remaining() } } });
-  const table = () =>
-    nodeTable(
-      settings.installed,
-      files
-        .list('input')
-        .map(({ filename }) => filename)
-        .sort(),
-    );
+  let made: { readonly of: string; readonly table: NodeTable } | null = null;
+  const table = () => {
+    const inputs = files.list('input').map(({ filename }) => filename);
+    const of = inputs.sort().join('|');
+    if (made?.of !== of) made = { of, table: nodeTable(settings.installed, inputs) };
+    return made.table;
+  };
 
   const load = async (checkpoint: string, prompt: Prompt) => {
     const broken = settings.corrupt.includes(checkpoint) || prompt.faults.has('corrupt_model');

@@ -31,12 +31,16 @@ export interface Files {
 }
 
 export function createFiles(now: () => number): Files {
-  const all = new Map<string, StoredFile>();
+  const folders: Readonly<Record<Folder, Map<string, StoredFile>>> = {
+    output: new Map(),
+    input: new Map(),
+    temp: new Map(),
+  };
   const counters = new Map<string, Map<string, number>>();
-  const key = ({ type, subfolder, filename }: FileRef) => `${type}|${subfolder}|${filename}`;
+  const key = ({ subfolder, filename }: FileRef) => `${subfolder}|${filename}`;
 
   const put = (ref: FileRef, bytes: FileBytes) => {
-    all.set(key(ref), { ...bytes, modifiedAt: now() });
+    folders[ref.type].set(key(ref), { ...bytes, modifiedAt: now() });
     note(ref, 1);
   };
   /** Numbers in use per folder and prefix, so that saving does not scan thousands of names. */
@@ -49,17 +53,17 @@ export function createFiles(now: () => number): Files {
     if (change === 1) used.set(filename, Number(match[2]));
     else used.delete(filename);
   };
-  const get = (ref: FileRef) => all.get(key(ref)) ?? null;
+  const get = (ref: FileRef) => folders[ref.type].get(key(ref)) ?? null;
   const remove = (ref: FileRef) => {
     note(ref, -1);
-    return all.delete(key(ref));
+    return folders[ref.type].delete(key(ref));
   };
 
   const list = (type: Folder): FileRef[] =>
-    [...all.keys()]
-      .map((name) => name.split('|') as [Folder, string, string])
-      .filter(([folder]) => folder === type)
-      .map(([folder, subfolder, filename]) => ({ type: folder, subfolder, filename }));
+    [...folders[type].keys()].map((name) => {
+      const [subfolder = '', filename = ''] = name.split('|');
+      return { type, subfolder, filename };
+    });
 
   return {
     save(type, prefix, extension, bytes) {
