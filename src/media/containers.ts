@@ -21,26 +21,55 @@ export function viewOf(fd: number, size: number): View {
   };
 }
 
+/** In pixels, where the container tells without decoding. */
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
 const MAX_PARTS = 1_000_000;
 const stopsShort = (what: string) => new Refusal('broken', `is ${what} that stops before its end`);
 const text = (bytes: Buffer, at: number) => bytes.toString('latin1', at, at + 4);
 
-/** ISO base media: boxes tile the file, and there is a movie header and media. ISO 14496-12 §4.2. */
-function checkMp4(file: View): void {
-  const found = new Set<string>();
-  for (let at = 0, n = 0; at < file.size && n < MAX_PARTS; n++) {
+interface Box {
+  readonly type: string;
+  readonly data: number;
+  readonly end: number;
+}
+
+/** The boxes that tile a part of the file. ISO 14496-12 §4.2: a size of 0 reaches to the end, 1 means 64 bits follow. */
+function boxesIn(file: View, from: number, to: number): readonly Box[] {
+  const boxes: Box[] = [];
+  for (let at = from; at < to && boxes.length < MAX_PARTS; ) {
     const head = file.read(at, 16);
     if (head.length < 8) throw stopsShort('an MP4');
     const short = head.readUInt32BE(0);
-    const size =
-      short === 0 ? file.size - at : short === 1 && head.length === 16 ? Number(head.readBigUInt64BE(8)) : short;
-    if (size < 8 || at + size > file.size) throw stopsShort('an MP4');
-    found.add(text(head, 4));
+    const long = short === 1 && head.length === 16;
+    const size = short === 0 ? to - at : long ? Number(head.readBigUInt64BE(8)) : short;
+    if (size < 8 || at + size > to) throw stopsShort('an MP4');
+    boxes.push({ type: text(head, 4), data: at + (long ? 16 : 8), end: at + size });
     at += size;
   }
-  if (!found.has('moov') || !(found.has('mdat') || found.has('moof'))) {
+  return boxes;
+}
+
+/** Boxes tile the file, and there is a movie header and media. The size is that of the first track that has one. */
+function checkMp4(file: View): Size | null {
+  const boxes = boxesIn(file, 0, file.size);
+  const movie = boxes.find((b) => b.type === 'moov');
+  if (movie === undefined || !boxes.some((b) => b.type === 'mdat' || b.type === 'moof')) {
     throw new Refusal('broken', 'is an MP4 without a movie in it');
   }
+  const within = (type: string) => (box: Box) => boxesIn(file, box.data, box.end).filter((b) => b.type === type);
+  const headers = within('trak')(movie).flatMap(within('tkhd'));
+  return headers.map((box) => trackSize(file, box)).find((size) => size !== null) ?? null;
+}
+
+/** A track header ends with width and height as 16.16 fixed point; sound tracks have 0. */
+function trackSize(file: View, { end }: Box): Size | null {
+  const tail = file.read(end - 8, 8);
+  const size = { width: tail.readUInt16BE(0), height: tail.readUInt16BE(4) };
+  return size.width > 0 && size.height > 0 ? size : null;
 }
 
 const EBML_HEADER = 0x1a45dfa3;
@@ -141,9 +170,11 @@ function checkMp3(file: View): void {
   if (frame.length < 4 || frame.readUInt16BE(0) >> 5 !== 0b11111111111) throw stopsShort('an MP3');
 }
 
-const CHECKS = { mp4: checkMp4, webm: checkWebm, wav: checkWav, flac: checkFlac, ogg: checkOgg, mp3: checkMp3 };
+const CHECKS = { webm: checkWebm, wav: checkWav, flac: checkFlac, ogg: checkOgg, mp3: checkMp3 };
 
-/** Refuses a video or audio file that is not whole. */
-export function checkContainer(ext: keyof typeof CHECKS, file: View): void {
+/** Refuses a video or audio file that is not whole; otherwise its size, where it is known. */
+export function checkContainer(ext: 'mp4' | keyof typeof CHECKS, file: View): Size | null {
+  if (ext === 'mp4') return checkMp4(file);
   CHECKS[ext](file);
+  return null;
 }

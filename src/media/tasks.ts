@@ -150,9 +150,9 @@ function ingestStream(ext: StreamExtension, { path, expect, provenance }: Ingest
   try {
     const { size } = fstatSync(fd);
     const file = viewOf(fd, size);
-    checkContainer(ext, file);
+    const seen = checkContainer(ext, file) ?? { width: null, height: null };
     fsyncSync(fd);
-    const plain: Staged = { path, ext, sha256: hashOf(file), bytes: size, width: null, height: null, sidecar: null };
+    const plain: Staged = { path, ext, sha256: hashOf(file), bytes: size, ...seen, sidecar: null };
     return { kind, original: withSidecar(plain, provenance), converted: null, hasThumbnail: false };
   } finally {
     closeSync(fd);

@@ -102,6 +102,12 @@ describe('a result', () => {
     expect(JSON.parse(sidecar)).toMatchObject({ generation: samples.provenance.generation, media_type: mediaType });
   });
 
+  test('tells the size of its film where the container does', async () => {
+    const { media } = await openRoom();
+    const stored = await media.ingest(from(samples.mp4()), { ...plain, expect: 'video' });
+    expect(stored).toMatchObject({ width: 832, height: 480 });
+  });
+
   test('whose download breaks off is downloaded again', async () => {
     const { media, files } = await openRoom();
     const png = await samples.comfyPng();
