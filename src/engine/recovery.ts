@@ -12,6 +12,9 @@ import { needsOf } from './availability.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
+/** How long recovery waits for the nodes' first probes. */
+const PROBE_MS = 500;
+
 export interface Recovered {
   readonly resumed: number;
   readonly requeued: number;
@@ -21,6 +24,7 @@ export async function recover(rooms: Rooms, recorder: Recorder, attempts: Attemp
   const count = { resumed: 0, requeued: 0 };
   const running = await rooms.store.generations.running();
   for (const g of running) recorder.adopt(g);
+  if (running.length > 0) await rooms.fleet.ready(PROBE_MS); // some backends know only then whether they can resume
   for (const g of running) {
     if (resume(rooms, attempts, g)) count.resumed++;
     else {
