@@ -5,7 +5,7 @@
 
 import { WebSocket } from 'ws';
 import type { NodeSpec } from '../../domain/node.ts';
-import type { System } from '../../system/system.ts';
+import { guardedLookup, nodeAddress, type System } from '../../system/system.ts';
 import { type Hint, parseBinary, parseText } from './frames.ts';
 import { authorization } from './server.ts';
 
@@ -73,6 +73,7 @@ export function createSocket(spec: NodeSpec, { clock, random, log }: System): So
       handshakeTimeout: HANDSHAKE_MS,
       maxPayload: MAX_FRAME_BYTES,
       perMessageDeflate: false,
+      lookup: guardedLookup(nodeAddress),
     });
     current = ws;
     const opened = Promise.withResolvers<void>();
