@@ -215,6 +215,14 @@ describe('operations', () => {
     expect(submit.requestBody.content['application/json'].schema.$ref).toBe('#/components/schemas/GenerationRequest');
     expect(document.components.schemas.GenerationRequest.properties.seed.maximum).toBe(Number.MAX_SAFE_INTEGER);
     expect(document.components.schemas.GenerationRequest.additionalProperties).toBe(false);
+    const parameters = document.paths['/v1/generations'].get.parameters;
+    expect(parameters.find((p: { name: string }) => p.name === 'limit')).toMatchObject({
+      in: 'query',
+      schema: { type: 'integer', minimum: 1, maximum: 100, default: 20 },
+    });
+    expect(document.paths['/v1/generations/{id}'].get.parameters[0]).toMatchObject({ in: 'path', required: true });
+    expect(JSON.stringify(document)).not.toContain('"_zod"');
+    expect(JSON.stringify(document)).not.toContain('"def"');
     const references = JSON.stringify(document).match(/#\/components\/schemas\/\w+/g) ?? [];
     for (const one of references) expect(document.components.schemas).toHaveProperty(one.split('/').at(-1) as string);
   });

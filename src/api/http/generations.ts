@@ -104,7 +104,7 @@ export function generationRoutes({ gateway, closing }: Pick<Doors, 'gateway' | '
       return json(renderGeneration(g, gateway.view(g, baseUrl)));
     },
   });
-  return [poll, submit, list, cancel];
+  return [submit, poll, list, cancel];
 }
 
 type Hold = (caller: Caller, id: string, ms: number, gone: AbortSignal) => Promise<Generation>;

@@ -1,6 +1,6 @@
 // The rows as an OpenAPI 3.1 document: the same zod schemas that validate.
 
-import type { z } from 'zod';
+import { z } from 'zod';
 import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject } from 'zod-openapi';
 import { ErrorBody } from '../../contract/errors.ts';
 import { NoQuery, type Route } from './route.ts';
@@ -35,14 +35,14 @@ function operationOf(row: Route): ZodOpenApiOperationObject {
     tags: [row.tag],
     summary: row.summary,
     description: row.description === undefined ? needs : `${row.description} ${needs}`,
-    parameters: parametersOf(row),
+    requestParams: parametersOf(row),
     ...(row.scope === null ? { security: [] } : {}),
     ...(row.body ? { requestBody: { required: true, content: { 'application/json': { schema: row.body } } } } : {}),
     responses: {
       ...Object.fromEntries(Object.entries(row.answers).map(([status, what]) => [status, answerOf(what)])),
       default: { description: 'What went wrong.', content: { 'application/json': { schema: ErrorBody } } },
     },
-  } as ZodOpenApiOperationObject;
+  };
 }
 
 const answerOf = (what: z.ZodType | string) =>
@@ -50,18 +50,12 @@ const answerOf = (what: z.ZodType | string) =>
     ? { description: what }
     : { description: 'The answer.', content: { 'application/json': { schema: what } } };
 
-interface ObjectSchema {
-  readonly shape: Readonly<Record<string, z.ZodType>>;
-}
+type Parameters = NonNullable<ZodOpenApiOperationObject['requestParams']>;
 
-function parametersOf(row: Route): unknown[] {
-  const inPath = [...row.path.matchAll(/:(\w+)/g)].map(([, name]) => ({
-    in: 'path',
-    name,
-    required: true,
-    schema: { type: 'string' },
-  }));
-  if (row.query === null || row.query === NoQuery) return inPath;
-  const fields = Object.entries((row.query as unknown as ObjectSchema).shape);
-  return [...inPath, ...fields.map(([name, schema]) => ({ in: 'query', name, required: false, schema }))];
+function parametersOf(row: Route): Parameters {
+  const names = [...row.path.matchAll(/:(\w+)/g)].map(([, name]) => [name, z.string()] as const);
+  return {
+    ...(names.length > 0 ? { path: z.object(Object.fromEntries(names)) } : {}),
+    ...(row.query === null || row.query === NoQuery ? {} : { query: row.query as NonNullable<Parameters['query']> }),
+  };
 }
