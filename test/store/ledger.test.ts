@@ -1,9 +1,21 @@
 // Credits given, taken and summed up.
 
-import { afterEach, beforeEach, draft, expect, insertOne, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { Generation } from '../../src/domain/generation.ts';
 import type { Store } from '../../src/store/store.ts';
-import { appended, cancelled, draft, inserted, insertOne, output, requeued, START, started, succeeded, workspace } from './drafts.ts';
+import {
+  appended,
+  cancelled,
+  draft,
+  inserted,
+  insertOne,
+  output,
+  requeued,
+  START,
+  started,
+  succeeded,
+  workspace,
+} from './drafts.ts';
 import { freshStore, onBothEngines, type Site } from './engines.ts';
 import { expectSound } from './invariants.ts';
 
