@@ -7,7 +7,7 @@ import { type FailureCode, GatewayError } from '../domain/failure.ts';
 import type { Kind } from '../domain/model.ts';
 import type { InputRef, OutputOptions } from '../domain/params.ts';
 import type { Bytes } from '../domain/units.ts';
-import { HttpError, type System } from '../system/system.ts';
+import { HttpError } from '../system/system.ts';
 import { type BlobStore, sidecarKey, thumbnailKey } from './blobs.ts';
 import { FORMATS } from './formats.ts';
 import { MAX_INPUT_BYTES } from './inputs.ts';
@@ -19,8 +19,6 @@ import type { Thumbnails } from './thumbnails.ts';
 import type { Fault, Verdict } from './verdict.ts';
 
 const MAX_RESULT_BYTES = 512 * 1024 * 1024;
-/** Pauses before a download is tried again: rendering it again would cost far more. */
-const DOWNLOAD_AGAIN_MS = [200, 1_000];
 
 export interface IngestOptions {
   readonly signal: AbortSignal;
@@ -47,7 +45,6 @@ export interface Ingested {
 export type Open = (signal: AbortSignal) => Promise<Readable>;
 
 export interface Inward {
-  readonly system: System;
   readonly staging: Staging;
   readonly pool: Pool;
   readonly blobs: BlobStore;
@@ -77,25 +74,8 @@ function accepted<T>(verdict: Verdict<T>, blame: Readonly<Record<Fault, FailureC
   throw new GatewayError(blame[fault], `${subject} ${message}.`);
 }
 
-/** Stores a result, downloading it again when the download or the file was broken. */
-export async function ingest(room: Inward, open: Open, options: IngestOptions): Promise<Ingested> {
-  for (const pauseMs of DOWNLOAD_AGAIN_MS) {
-    try {
-      return await ingestOnce(room, open, options);
-    } catch (error) {
-      options.signal.throwIfAborted();
-      if (!(error instanceof GatewayError) || error.failure.code !== 'node_lost') throw error;
-      room.system.log.warn(
-        { err: error, retry_in_ms: pauseMs },
-        'a result could not be taken in; downloading it again',
-      );
-    }
-    await room.system.clock.sleep(pauseMs, options.signal);
-  }
-  return ingestOnce(room, open, options);
-}
-
-async function ingestOnce(
+/** Stores a result. */
+export async function ingest(
   { staging, pool, blobs, thumbnails }: Inward,
   open: Open,
   options: IngestOptions,

@@ -23,8 +23,8 @@ export interface Media {
   readonly links: Links;
   /**
    * Stores one result: streams it to a staging file, decodes it to prove it is whole, takes foreign text chunks out and
-   * ours in, converts, renames into place (fsync before). A broken download or file is opened again, three times in all.
-   * Throws GatewayError: `node_lost` (truncated, HTML, undecodable: the node's fault, try elsewhere), `model_error` (a
+   * ours in, converts, renames into place (fsync before).
+   * Throws GatewayError: `node_lost` (broken download, truncated, HTML, undecodable: worth another download, then another node), `model_error` (a
    * good file of another kind), `too_large` (beyond 512 MB), `internal` (our disk); the signal's reason when aborted.
    */
   ingest(open: (signal: AbortSignal) => Promise<Readable>, options: IngestOptions): Promise<Ingested>;
@@ -52,7 +52,7 @@ export async function openMedia({ directory, system, secret, workers }: MediaOpt
   const blobs = await openBlobs(join(directory, 'blobs'));
   const pool = createPool({ clock: system.clock, workers });
   const thumbnails = createThumbnails({ blobs, pool, staging, log: system.log });
-  const room = { system, staging, pool, blobs, thumbnails };
+  const room = { staging, pool, blobs, thumbnails };
   return {
     blobs: thumbnails.blobs,
     links: createLinks(secret),
