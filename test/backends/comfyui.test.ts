@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Refusal } from '../../src/backends/backend.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
-import { until } from '../harness/manual-clock.ts';
+import { settle, until } from '../harness/manual-clock.ts';
 import { GRAPH, type JobChanges, jobOf, RECIPE, slot } from './comfyui-jobs.ts';
 import {
   bytesOf,
@@ -251,6 +251,18 @@ test('a broken socket does not end a run', async () => {
   node.double.faults.next('drop_socket');
   const heard = await endedInTime(run(node.connection, job()), node);
   expect(heard.end).toBe('done');
+});
+
+test('a socket that broke is replaced by the next job, once', async () => {
+  const node = await comfyNode();
+  await ended(run(node.connection, job()));
+  node.double.dropSockets();
+  await until(() => node.double.sockets === 0);
+  await settle(100);
+  expect((await endedInTime(run(node.connection, job({ params: { seed: 8 } })), node)).end).toBe('done');
+  await node.clock.advance(5_000);
+  await settle(100);
+  expect(node.double.sockets).toBe(1);
 });
 
 test('NaN in the history does not hide the result', async () => {

@@ -12,18 +12,16 @@ const GPU_LOST = /cuda error|illegal memory access|device-side assert|unspecifie
 /** The GPU of the node is in a state that only a restart ends. */
 export class GpuLost extends GatewayError {}
 
-/** Throws GatewayError unless the run succeeded. */
+/** Throws GatewayError unless the run succeeded. A blocked branch is told as an error on the socket, yet the run succeeds. */
 export function requireSuccess(entry: HistoryEntry, log: Log): void {
   if (!entry.status || entry.status.status_str === 'success') return;
-  const last = entry.status.messages.findLast(([type, data]) => isTerminal(type, data));
+  const last = entry.status.messages.findLast(
+    ([type]) => type === 'execution_interrupted' || type === 'execution_error',
+  );
   if (last?.[0] === 'execution_interrupted')
     throw new GatewayError('node_lost', 'The run was interrupted on the node.');
   throw failureOf(last?.[1] ?? {}, log);
 }
-
-/** A blocked branch is reported as an error, but the run goes on. */
-const isTerminal = (type: string, data: Record<string, unknown>): boolean =>
-  type === 'execution_interrupted' || (type === 'execution_error' && data.exception_type !== 'ExecutionBlocked');
 
 function failureOf(data: Record<string, unknown>, log: Log): GatewayError {
   const [type, message] = [text(data.exception_type), text(data.exception_message)];
