@@ -83,7 +83,11 @@ const STAIRCASE: readonly Rule[] = [
     because: 'other programs import it: it knows the contract and nothing of the inside',
   },
   { room: 'console', may: ['contract'], because: 'the console is an ordinary client without privileges' },
-  { room: 'config', may: ['domain', 'system'], because: 'settings are read before anything else exists' },
+  {
+    room: 'config',
+    may: OUTSIDE,
+    because: 'settings are read before anything else exists, and a node is written there as it is on the wire',
+  },
 ];
 const COMPOSERS = ['main', 'cli'];
 

@@ -88,7 +88,7 @@ describe('the file', () => {
   test('nodes and accounts carry what they need', () => {
     const config = load(
       `nodes:
-  - {id: rack-1, kind: comfyui, url: "http://10.0.0.11:8188/", labels: [big]}
+  - {id: Rack-1, kind: comfyui, url: "http://10.0.0.11:8188/", labels: [big], auth: null}
   - {id: rack-2, kind: sdapi, url: "https://10.0.0.12/sd/", auth: {username: a, password: "\${PASSWORD}"}, slots: "\${SLOTS}"}
 accounts:
   - {id: replicate, kind: replicate, token: "tok-\${TOKEN}", base_url: "http://127.0.0.1:9/v1/"}
@@ -96,7 +96,7 @@ accounts:
       { PASSWORD: '12: #34', TOKEN: '0123', SLOTS: '2' },
     );
     expect(config.nodes).toEqual([
-      { id: 'rack-1', kind: 'comfyui', url: 'http://10.0.0.11:8188', labels: ['big'], auth: null, slots: 1 },
+      { id: 'Rack-1', kind: 'comfyui', url: 'http://10.0.0.11:8188', labels: ['big'], auth: null, slots: 1 },
       {
         id: 'rack-2',
         kind: 'sdapi',
@@ -136,7 +136,16 @@ accounts:
       'nodes: [{id: a, kind: sketch, url: "http://h"}]',
       /^darkroom\.yaml:1: nodes\.0\.kind: expected one of comfyui, sdapi$/,
     ],
-    ['a bad id', node('id: Rack 1, url: "http://h"'), /^darkroom\.yaml:2: nodes\.0\.id: expected an id of lower-case/],
+    ['a bad id', node('id: Rack 1, url: "http://h"'), /^darkroom\.yaml:2: nodes\.0\.id: expected letters, digits/],
+    ['the id of the built-in node', node('id: sketch, url: "http://h"'), /nodes\.0\.id: expected another id/],
+    ['an unknown key of a node', node('id: a, url: "http://h", token: x'), /nodes\.0\.token: expected no such key$/],
+    ['a URL with a query', node('id: a, url: "http://h/?x"'), /nodes\.0\.url: expected a URL without \? and #$/],
+    ['an address that is nobody’s', node('id: a, url: "http://0.0.0.0"'), /nodes\.0\.url: expected an address that/],
+    [
+      'too many slots, in text too',
+      node('id: a, url: "http://h", slots: "65"'),
+      /nodes\.0\.slots: expected at most 64$/,
+    ],
     [
       'an id twice',
       'nodes:\n  - {id: a, kind: sdapi, url: "http://h"}\n  - {id: a, kind: sdapi, url: "http://i"}',

@@ -2,7 +2,8 @@
 // files write it.
 
 import { z } from 'zod';
-import { BaseUrl, DatabaseUrl, LOG_LEVELS, Port, Secret } from './fields.ts';
+import { BaseUrl } from '../contract/base-url.ts';
+import { DatabaseUrl, LOG_LEVELS, Port, Secret } from './fields.ts';
 
 const path = z.string().max(4096);
 

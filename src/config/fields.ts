@@ -1,6 +1,7 @@
 // The kinds of values that settings are made of. Numbers and switches may also come as text, since ${VARIABLES} do.
 
 import { z } from 'zod';
+import { BaseUrl } from '../contract/base-url.ts';
 import { complaintAbout, isAddressRange, nodeAddress } from '../system/system.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -21,24 +22,6 @@ export const Port = numeric(
 );
 
 export const Secret = z.string().regex(/^\S{1,500}$/, { error: 'expected a key without spaces' });
-
-/** http or https, without credentials, query or trailing slash. */
-export const BaseUrl = z.string().transform((text, context) => {
-  const url = URL.parse(text);
-  const why =
-    url === null || !/^https?:$/.test(url.protocol)
-      ? 'expected an http:// or https:// URL'
-      : url.username || url.password
-        ? 'expected a URL without user name and password'
-        : url.search || url.hash
-          ? 'expected a URL without ? and #'
-          : null;
-  if (why !== null || url === null) {
-    context.addIssue({ code: 'custom', message: why ?? '' });
-    return z.NEVER;
-  }
-  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
-});
 
 /** A node may be private, but never link-local (where clouds keep their metadata). Names are checked at each connection. */
 export const NodeUrl = BaseUrl.refine((text) => complaintAbout(text, nodeAddress) === null, {

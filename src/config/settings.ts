@@ -4,31 +4,23 @@
 
 import { basename } from 'node:path';
 import { z } from 'zod';
+import { BaseUrl } from '../contract/base-url.ts';
+import { NodeRequest } from '../contract/nodes.ts';
 import { DEFAULT_LIMITS } from '../domain/caller.ts';
 import { HOSTED_BACKENDS } from '../domain/model.ts';
 import { DEFAULT_POLICY } from '../domain/placement.ts';
 import { toMillicredits } from '../domain/units.ts';
 import { checkYaml, readYaml } from '../system/system.ts';
-import { AddressRange, BaseUrl, DatabaseUrl, LOG_LEVELS, NodeUrl, numeric, Port, Secret, Switch } from './fields.ts';
+import { AddressRange, DatabaseUrl, LOG_LEVELS, NodeUrl, numeric, Port, Secret, Switch } from './fields.ts';
 
-const id = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, { error: 'expected an id of lower-case letters, digits, ".", "_" and "-"' });
 const text = (max: number) => z.string().min(1).max(max);
 
-const NodeText = z
-  .strictObject({
-    id: id.refine((it) => it !== 'sketch', { error: 'expected another id: sketch is the built-in node' }),
-    kind: z.enum(['comfyui', 'sdapi']),
-    url: NodeUrl,
-    labels: z.array(text(64)).default([]),
-    auth: z
-      .strictObject({ username: text(200), password: z.string().max(500) })
-      .nullable()
-      .default(null),
-    slots: numeric(z.int().min(1).max(64)).default(1),
-  })
-  .readonly();
+const { id, slots } = NodeRequest.shape;
+const NodeText = NodeRequest.extend({
+  id: id.refine((it) => it !== 'sketch', { error: 'expected another id: sketch is the built-in node' }),
+  url: NodeUrl,
+  slots: numeric(slots),
+});
 
 const AccountText = z.strictObject({
   id,

@@ -4,37 +4,24 @@ import { z } from 'zod';
 import { LOCAL_BACKENDS } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus } from '../domain/node.ts';
 import { type Millis, toTimestamp } from '../domain/units.ts';
+import { BaseUrl } from './base-url.ts';
 
-const baseUrl = z
-  .url({ protocol: /^https?$/, error: 'expected an http(s) URL' })
-  .max(2000)
-  .refine((url) => !/^https?:\/\/[^/]*@/i.test(url), { message: 'expected credentials in auth, not in the URL' });
-
+/** What comes out is a NodeSpec. The built-in `sketch` is no node to be added: a setting switches it. */
 export const NodeRequest = z
   .strictObject({
-    id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, { message: 'expected letters, digits, dot, dash or _' }),
-    kind: z.enum(LOCAL_BACKENDS),
-    url: baseUrl.optional().describe('Base URL; only sketch has none.'),
+    id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, {
+      error: 'expected letters, digits, dot, dash or _, beginning with a letter or digit',
+    }),
+    kind: z.enum(LOCAL_BACKENDS).exclude(['sketch']),
+    url: BaseUrl,
     labels: z.array(z.string().min(1).max(64)).max(32).default([]),
-    auth: z.strictObject({ username: z.string().max(200), password: z.string().max(500) }).optional(),
+    auth: z
+      .strictObject({ username: z.string().min(1).max(200), password: z.string().max(500) })
+      .nullable()
+      .default(null),
     slots: z.int().min(1).max(64).default(1).describe('Attempts that may render at once.'),
   })
-  .refine((node) => node.kind === 'sketch' || node.url !== undefined, {
-    path: ['url'],
-    message: 'expected the base URL of the node',
-  })
   .meta({ id: 'NodeRequest' });
-
-export function toNodeSpec(node: z.infer<typeof NodeRequest>): NodeSpec {
-  return {
-    id: node.id,
-    kind: node.kind,
-    url: (node.url ?? '').replace(/\/+$/, ''),
-    labels: node.labels,
-    auth: node.auth ?? null,
-    slots: node.slots,
-  };
-}
 
 export const NodeBody = z
   .object({

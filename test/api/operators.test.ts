@@ -103,6 +103,9 @@ describe('nodes', () => {
     [{ id: 'a', kind: 'comfyui', url: 'http://user:pass@box:8188' }, 'url'],
     [{ id: '../a', kind: 'comfyui', url: 'http://x' }, 'id'],
     [{ id: 'a', kind: 'replicate', url: 'http://x' }, 'kind'],
+    [{ id: 'a', kind: 'sketch', url: 'http://x' }, 'kind'],
+    [{ id: 'a', kind: 'comfyui', url: 'http://x/?a' }, 'url'],
+    [{ id: 'a', kind: 'comfyui', url: 'http://x', auth: { username: 'u' } }, 'auth.password'],
     [{ id: 'a', kind: 'sdapi', url: 'http://x', token: 't' }, 'token'],
   ])('refuses %j', async (body, path) => {
     const s = await served();

@@ -2,7 +2,7 @@
 
 import { listOf } from '../../contract/generations.ts';
 import { ShortListQuery } from '../../contract/lists.ts';
-import { NodeBody, NodeRequest, renderNode, toNodeSpec } from '../../contract/nodes.ts';
+import { NodeBody, NodeRequest, renderNode } from '../../contract/nodes.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import { shortList } from './lists.ts';
 import { json, nothing, type Route, route } from './route.ts';
@@ -43,7 +43,7 @@ export function nodeRoutes(gateway: Gateway): readonly Route[] {
       scope: 'admin',
       body: NodeRequest,
       answers: { 201: NodeBody },
-      run: async ({ body }) => json(renderNode(await gateway.addNode(toNodeSpec(body))), 201),
+      run: async ({ body }) => json(renderNode(await gateway.addNode(body)), 201),
     }),
     act('drain', 'Give a node no new work'),
     act('resume', 'Give it work again'),
