@@ -1,5 +1,5 @@
-// The whole house as its users meet it: real processes' worth of rooms, real HTTP, real WebSocket, a ComfyUI
-// double beside the built-in node.
+// The whole house as its users meet it: real processes' worth of rooms, real HTTP, real WebSocket, ComfyUI and A1111
+// doubles beside the built-in node.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,7 @@ import { loadConfig } from '../src/config.ts';
 import type { GenerationBody } from '../src/contract/generations.ts';
 import { type Darkroom, openDarkroom } from '../src/main.ts';
 import { type ComfyUiDouble, startComfyUi } from './doubles/comfyui/server.ts';
+import { type SdapiDouble, startSdapi } from './doubles/sdapi/server.ts';
 import { until } from './harness/manual-clock.ts';
 
 const KEY = 'dk_journey';
@@ -22,15 +23,17 @@ const MODELS = `models:
 
 let folder: string;
 let comfy: ComfyUiDouble;
+let a1111: SdapiDouble;
 let darkroom: Darkroom;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'darkroom-journey-'));
   comfy = await startComfyUi({ renderMs: 20, installed: { checkpoints: ['sdxl.safetensors'] } });
+  a1111 = await startSdapi({ flavour: 'a1111', renderMs: 20, checkpoints: ['sd15.safetensors'] });
   await writeFile(join(folder, 'models.yaml'), MODELS);
   await writeFile(
     join(folder, 'darkroom.yaml'),
-    `log_level: silent\nnodes:\n  - {id: rack-1, kind: comfyui, url: "${comfy.url}"}\n`,
+    `log_level: silent\nnodes:\n  - {id: rack-1, kind: comfyui, url: "${comfy.url}"}\n  - {id: rack-2, kind: sdapi, url: "${a1111.url}"}\n`,
   );
   const env = {
     DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
@@ -45,6 +48,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await darkroom?.stop();
   await comfy?.stop();
+  await a1111?.stop();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -67,6 +71,7 @@ describe('one generation per kind of node', () => {
   for (const [model, cost] of [
     ['sketch', 0],
     ['sdxl', 1.5],
+    ['sd15', 0.25],
   ] as const) {
     it(`${model}: asked, made, paid, fetched by a link without a key`, async () => {
       const before = ((await get('/v1/credits')) as { balance: number }).balance;

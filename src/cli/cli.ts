@@ -5,5 +5,7 @@
 import { enableCompileCache } from 'node:module';
 
 enableCompileCache();
+// Pictures are decoded on libuv's threads, which file access needs too; read when the first thread is wanted.
+process.env.UV_THREADPOOL_SIZE ??= '16';
 const { program } = await import('./program.ts');
 await program.parseAsync();
