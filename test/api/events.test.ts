@@ -325,7 +325,9 @@ it('closes everyone with 1001, and answers whoever waits, when the doors close',
   const held = s.call('/v1/generations', { body: { wait: 60 } });
   await until(() => s.gateway.seen.waitMs);
   await s.close();
-  expect((await held).status).toBe(202);
+  const answer = await held;
+  expect(answer.status).toBe(202);
+  expect(answer.headers.get('connection')).toBe('close');
   await until(() => w.closed);
   expect(w.closed?.code).toBe(1001);
   expect(s.gateway.watchers).toBe(0);

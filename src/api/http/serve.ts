@@ -36,7 +36,9 @@ export function serve(route: Route, doors: Doors): RequestHandler {
     const started = clock.monotonic();
     const requestId = requestIdOf(request, doors.system);
     try {
-      await send(response, await answerTo(route, doors, request, response), requestId);
+      const answer = await answerTo(route, doors, request, response);
+      if (doors.closing.aborted) response.shouldKeepAlive = false;
+      await send(response, answer, requestId);
     } catch (error) {
       await sendFailure(error, requestId, response, doors);
     }
