@@ -45,8 +45,9 @@ export function createWriter(database: Database): Writer {
 
   const commit = async (group: readonly Waiting[]) => {
     let decided = false;
+    let recorded: readonly Recorded[];
     try {
-      const recorded = await database.write.transaction().execute(async (db) => {
+      recorded = await database.write.transaction().execute(async (db) => {
         const tx = await begin(db);
         await tx.load(group.map((one) => one.needs));
         for (const one of group) await one.run(tx);
@@ -54,14 +55,17 @@ export function createWriter(database: Database): Writer {
         decided = true;
         return tx.recorded;
       });
-      commits++;
-      if (recorded.length > 0) for (const listener of listeners) listener(recorded);
     } catch (error) {
       if (group.length > 1 && !decided) return alone(group);
       for (const one of group) one.reject(error);
       return;
     }
-    for (const one of group) one.answer();
+    commits++;
+    try {
+      if (recorded.length > 0) for (const listener of listeners) listener(recorded);
+    } finally {
+      for (const one of group) one.answer();
+    }
   };
   const alone = async (group: readonly Waiting[]) => {
     for (const one of group) await commit([one]);
