@@ -6,14 +6,14 @@ import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql }
 import type { Database } from './database.ts';
 import type { Schema } from './schema.ts';
 
+/** Page cache of a connection, in KiB: indexes of a long history stay in it. */
+const CACHE_KIB = 32_000;
 /** Prepared statements kept per connection; the least recently used goes first. */
 const STATEMENTS = 400;
 
 export function openSqlite(path: string): Database {
   const writer = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
-  writer.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32000; PRAGMA wal_autocheckpoint = 8000;',
-  );
+  writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -${CACHE_KIB};`);
   const reader = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
   const write = kysely(writer);
   const read = kysely(reader);
