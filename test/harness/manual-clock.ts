@@ -56,7 +56,11 @@ export async function settle(turns = 5): Promise<void> {
 }
 
 /** Waits until `check` holds, one event-loop turn at a time. For real IO whose end has no event of its own. */
-export async function until<T>(check: () => T | Promise<T>, what = 'the condition', timeoutMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(
+  check: () => T | Promise<T>,
+  what = 'the condition',
+  timeoutMs = 10_000,
+): Promise<NonNullable<T>> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const value = await check();
