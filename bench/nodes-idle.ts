@@ -18,7 +18,7 @@ import {
 const RENDER_MS = 50;
 
 export async function b3(): Promise<Row[]> {
-  const nodes = await startNodes(1, { renderMs: RENDER_MS, steps: 4, image: '1.9MB' });
+  const nodes = await startNodes(1, { renderMs: RENDER_MS, image: 'large', historyMs: 0 });
   await using gateway = await startGateway({ nodes: nodes.ready });
   await nodesOnline(gateway.url, 1);
   const c = client(gateway.url);
@@ -59,7 +59,7 @@ export async function b3(): Promise<Row[]> {
 }
 
 export async function b4(): Promise<Row[]> {
-  const nodes = await startNodes(4, { renderMs: 300, steps: 4, image: '1.9MB' });
+  const nodes = await startNodes(4, { renderMs: 300, image: 'large', historyMs: 0 });
   await using gateway = await startGateway({ nodes: nodes.ready });
   await nodesOnline(gateway.url, 4);
   const c = client(gateway.url);

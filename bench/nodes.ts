@@ -11,3 +11,4 @@ process.on('message', (message) => {
   if (message === 'log') process.send?.(nodes.map((n) => n.log));
 });
 process.send?.(nodes.map((n) => n.url));
+process.on('disconnect', () => process.exit());

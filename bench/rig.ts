@@ -250,7 +250,10 @@ export interface NodeLog {
 
 /** Fake ComfyUI nodes in one process of their own. */
 export const startNodes = (count: number, options: Record<string, unknown>) =>
-  child<readonly string[]>('./nodes.ts', { count, options });
+  child<readonly string[]>('./nodes.ts', {
+    count,
+    options: { ...options, installed: { checkpoints: ['sdxl.safetensors'] } },
+  });
 
 export const expectStatus = (answer: Answer, ...wanted: readonly number[]): Answer => {
   if (!wanted.includes(answer.status)) throw new Error(`answered ${answer.status}: ${answer.body.slice(0, 300)}`);

@@ -15,7 +15,7 @@ import {
 } from './rig.ts';
 
 export async function b7(): Promise<Row[]> {
-  const nodes = await startNodes(20, { renderMs: 60_000, image: '10KB' });
+  const nodes = await startNodes(20, { renderMs: 60_000, image: 'small', historyMs: 0 });
   await using gateway = await startGateway({ nodes: nodes.ready });
   await nodesOnline(gateway.url, 20);
   await sleep(2_000);
@@ -53,7 +53,7 @@ export async function b7(): Promise<Row[]> {
 const KILLS = 5;
 
 export async function b8(): Promise<Row[]> {
-  const nodes = await startNodes(20, { renderMs: 2_000, steps: 4, image: '10KB' });
+  const nodes = await startNodes(20, { renderMs: 2_000, image: 'small', historyMs: 0 });
   let gateway = await startGateway({ nodes: nodes.ready });
   await nodesOnline(gateway.url, 20);
   const ids: string[] = [];

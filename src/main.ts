@@ -13,7 +13,7 @@ import type { Config } from './config.ts';
 import { type Gateway, openGateway, type Settings } from './engine/gateway.ts';
 import { openFleet } from './fleet/fleet.ts';
 import { openMedia } from './media/media.ts';
-import { openStore, type Store } from './store/store.ts';
+import { lockFolder, openStore, type Store } from './store/store.ts';
 import { createSystem, type System } from './system/system.ts';
 
 export const VERSION = '0.1.0';
@@ -45,9 +45,9 @@ export async function openDarkroom(
     const api = createApi({ gateway, system, publicUrl: config.publicUrl, host: config.host });
     const server = createServer(api.handler);
     api.attach(server);
-    closers.push(() => api.close());
     const url = await listen(server, config.host, config.port);
     closers.push(() => shut(server));
+    closers.push(() => api.close()); // first: the server would wait for its sockets
     return { url, gateway, adminKeyFile, stop: closeAll };
   } catch (error) {
     await closeAll();
@@ -60,6 +60,8 @@ async function openRooms(config: Config, system: System, closers: Closers) {
   await mkdir(config.data, { recursive: true });
   const catalog = await openCatalog({ models: config.models, workflows: config.workflows, clock, log });
   closers.push(() => catalog.close());
+  const lock = lockFolder(join(config.data, 'gateway.lock'));
+  closers.push(async () => lock[Symbol.dispose]());
   const where = config.databaseUrl === null ? { path: join(config.data, 'darkroom.db') } : { url: config.databaseUrl };
   const store = await openStore({ ...where, clock });
   closers.push(() => store.close());

@@ -30,3 +30,4 @@ const server = createServer((request, response) => {
     waiting.push({ body, done: () => response.writeHead(202, { 'content-type': 'application/json' }).end(body) });
   });
 }).listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
+process.on('disconnect', () => process.exit());

@@ -2,17 +2,13 @@
 
 import { z } from 'zod';
 
-/** Query of a list that lives in the store: 20 rows unless told otherwise. */
+/** 20 rows unless told otherwise. */
 export const ListQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(100).default(20).describe('Rows per page.'),
   cursor: z.string().min(1).max(500).optional().describe('next_cursor of the page before.'),
 });
 
-/** Query of a short list that lives in memory: everything unless a limit is given. */
-export const ShortListQuery = ListQuery.extend({
-  limit: z.coerce.number().int().min(1).max(100).optional().describe('Rows per page; everything when absent.'),
-});
-export type ShortListQuery = z.infer<typeof ShortListQuery>;
+export type ListQuery = z.infer<typeof ListQuery>;
 
 export interface PageBody<T> {
   readonly data: readonly T[];
@@ -23,7 +19,7 @@ export interface PageBody<T> {
 export function pageOf<T>(
   rows: readonly T[],
   nameOf: (row: T) => string,
-  { limit = rows.length, cursor }: { readonly limit?: number | undefined; readonly cursor?: string | undefined },
+  { limit, cursor }: ListQuery,
 ): { readonly data: readonly T[]; readonly next: string | null } | null {
   const after = cursor === undefined ? -1 : rows.findIndex((row) => nameOf(row) === cursor);
   if (cursor !== undefined && after < 0) return null;

@@ -2,13 +2,13 @@
 
 import { z } from 'zod';
 import { type Millicredits, toCredits } from '../domain/units.ts';
-import { ShortListQuery } from './lists.ts';
+import { ListQuery } from './lists.ts';
 
 const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date()], {
   error: 'expected a date (2026-04-30) or an RFC 3339 time (2026-04-30T09:17:42Z)',
 });
 
-export const UsageQuery = ShortListQuery.extend({
+export const UsageQuery = ListQuery.extend({
   from: moment.optional().describe('Inclusive; from the beginning when absent.'),
   to: moment.optional().describe('Exclusive; until now when absent.'),
   group_by: z

@@ -157,3 +157,8 @@ export function residencyKey(route: Route): string {
 export function normalizeModelName(name: string): string {
   return name.replaceAll('\\', '/');
 }
+
+/** Without its file ending too: LoRAs are named either way. */
+export function bareModelName(name: string): string {
+  return normalizeModelName(name).replace(/\.(safetensors|pt|ckpt)$/i, '');
+}

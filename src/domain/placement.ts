@@ -4,7 +4,7 @@
 // lane heads are looked at, so a decision costs lanes × nodes, never the backlog.
 
 import type { Lane, QueuedStub } from './lane.ts';
-import { type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
+import { bareModelName, type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
 import { hasCheckpoint, matches, type NodeReport, type NodeView } from './node.ts';
 import type { Millis, NodeId, WorkspaceId } from './units.ts';
 
@@ -98,8 +98,7 @@ function lacks(report: NodeReport, needs: RouteNeeds): string | null {
 
 /** LoRAs are named with or without their file ending. */
 export function hasLora(node: NodeView, wanted: string): boolean {
-  const bare = (name: string) => normalizeModelName(name).replace(/\.(safetensors|pt|ckpt)$/i, '');
-  return node.report?.loras?.some((have) => bare(have) === bare(wanted)) ?? true;
+  return node.report?.loras?.some((have) => bareModelName(have) === bareModelName(wanted)) ?? true;
 }
 
 /** The first route of a lane that this node can serve now. */

@@ -21,6 +21,7 @@ export type { EventFilter, Events } from './events.ts';
 export type { Files, SweepRow, Upload } from './files.ts';
 export type { Generations, ListFilter } from './generations.ts';
 export type { Credits, Ledger } from './ledger.ts';
+export { lockFolder } from './lock.ts';
 export type { Page } from './pages.ts';
 export type { Inserted, Recorded } from './recorded.ts';
 export type { Meta, Nodes } from './settings.ts';

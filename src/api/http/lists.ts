@@ -1,10 +1,10 @@
 // A page of a list that lives in memory.
 
-import { type PageBody, pageOf, type ShortListQuery } from '../../contract/lists.ts';
+import { type ListQuery, type PageBody, pageOf } from '../../contract/lists.ts';
 import { GatewayError } from '../../domain/failure.ts';
 
 /** Throws invalid_request on a cursor nobody gave out. */
-export function shortList<T>(rows: readonly T[], nameOf: (row: T) => string, query: ShortListQuery): PageBody<T> {
+export function shortList<T>(rows: readonly T[], nameOf: (row: T) => string, query: ListQuery): PageBody<T> {
   const page = pageOf(rows, nameOf, query);
   if (page === null) {
     const details = [{ path: 'cursor', message: 'unknown cursor' }];

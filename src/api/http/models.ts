@@ -1,6 +1,6 @@
 // What may be asked for, and what can run now.
 
-import { ShortListQuery } from '../../contract/lists.ts';
+import { ListQuery } from '../../contract/lists.ts';
 import { ModelAnswer, ModelList, renderCatalog, renderModel } from '../../contract/models.ts';
 import { GatewayError, toFailure } from '../../domain/failure.ts';
 import type { Gateway } from '../../engine/gateway.ts';
@@ -16,7 +16,7 @@ export function modelRoutes(gateway: Gateway): readonly Route[] {
       summary: 'The catalog',
       description: 'Every model, its price, its limits, and whether it is usable now.',
       scope: 'read',
-      query: ShortListQuery,
+      query: ListQuery,
       answers: { 200: ModelList },
       run({ query }) {
         const { data, catalog } = gateway.models();

@@ -1,7 +1,7 @@
 // The fleet, for operators.
 
 import { listOf } from '../../contract/generations.ts';
-import { ShortListQuery } from '../../contract/lists.ts';
+import { ListQuery } from '../../contract/lists.ts';
 import { NodeBody, NodeRequest, renderNode } from '../../contract/nodes.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import { shortList } from './lists.ts';
@@ -30,7 +30,7 @@ export function nodeRoutes(gateway: Gateway): readonly Route[] {
       tag: TAG,
       summary: 'Every node and how it is',
       scope: 'admin',
-      query: ShortListQuery,
+      query: ListQuery,
       answers: { 200: listOf(NodeBody) },
       run: ({ query }) => json(shortList(gateway.nodes().map(renderNode), (n) => n.id, query)),
     }),

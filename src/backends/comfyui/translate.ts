@@ -4,7 +4,7 @@
 
 import { GatewayError } from '../../domain/failure.ts';
 import type { Graph, GraphNode, LoraPoint, Recipe, Slot } from '../../domain/model.ts';
-import { normalizeModelName } from '../../domain/model.ts';
+import { bareModelName, normalizeModelName } from '../../domain/model.ts';
 import type { InputValue, Lora } from '../../domain/params.ts';
 import { seedOfOutput } from '../../domain/params.ts';
 import type { Json } from '../../domain/units.ts';
@@ -102,8 +102,10 @@ function relink(draft: Draft, from: readonly [string, number], to: [string, numb
 function spellAsNode(node: GraphNode & { inputs: Record<string, Json> }, files: Circumstances['files']): void {
   for (const [input, value] of Object.entries(node.inputs)) {
     if (typeof value !== 'string') continue;
-    const wanted = normalizeModelName(value);
-    const own = files[`${node.class_type}.${input}`]?.find((file) => normalizeModelName(file) === wanted);
+    const installed = files[`${node.class_type}.${input}`];
+    const own =
+      installed?.find((file) => normalizeModelName(file) === normalizeModelName(value)) ??
+      installed?.find((file) => bareModelName(file) === bareModelName(value));
     if (own !== undefined) node.inputs[input] = own;
   }
 }
