@@ -14,6 +14,8 @@ export interface Database {
   readonly types: { readonly text: RawBuilder<unknown>; readonly integer: RawBuilder<unknown> };
   /** Ends `create table` where a table should be stored in the order of its primary key. */
   readonly clustered: RawBuilder<unknown>;
+  /** Resolves when everything committed before the call survives a power loss. Does not block the event loop. */
+  durable(): Promise<void>;
   /** Keeps other gateways from migrating until the transaction ends. */
   lockMigrations(db: Transaction<Schema>): Promise<void>;
   close(): Promise<void>;

@@ -27,6 +27,9 @@ export interface Writer {
   close(): Promise<void>;
 }
 
+/** Event-loop turns a group may stay open for those who come in meanwhile. */
+const GATHER_TURNS = 4;
+
 interface Waiting {
   readonly weight: number;
   readonly needs: Needs;
@@ -39,7 +42,10 @@ export function createWriter(database: Database): Writer {
   const begin = transactions();
   const listeners = new Set<(recorded: readonly Recorded[]) => void>();
   const queue: Waiting[] = [];
+  /** Committed, not yet known to be durable. */
+  const committed: { readonly group: readonly Waiting[]; readonly recorded: readonly Recorded[] }[] = [];
   let working: Promise<void> | null = null;
+  let answering: Promise<void> | null = null;
   let closed = false;
   let commits = 0;
 
@@ -61,6 +67,25 @@ export function createWriter(database: Database): Writer {
       return;
     }
     commits++;
+    committed.push({ group, recorded });
+    answering ??= answer();
+  };
+  /** Answers what is committed once it is durable, in order; the next group is written meanwhile. */
+  const answer = async () => {
+    while (committed.length > 0) {
+      const done = committed.splice(0);
+      const failed = await database.durable().then(
+        () => null,
+        (error: unknown) => ({ error }),
+      );
+      for (const { group, recorded } of done) {
+        if (failed) for (const one of group) one.reject(failed.error);
+        else tell(group, recorded);
+      }
+    }
+    answering = null;
+  };
+  const tell = (group: readonly Waiting[], recorded: readonly Recorded[]) => {
     try {
       if (recorded.length > 0) for (const listener of listeners) listener(recorded);
     } finally {
@@ -70,9 +95,17 @@ export function createWriter(database: Database): Writer {
   const alone = async (group: readonly Waiting[]) => {
     for (const one of group) await commit([one]);
   };
+  /** Waits while writes keep coming in, a few turns at most: alone one costs one turn, in a crowd many share a commit. */
+  const gather = async () => {
+    let seen = 0;
+    for (let turns = 0; turns < GATHER_TURNS && queue.length > seen; turns++) {
+      seen = queue.length;
+      await turn();
+    }
+  };
   const work = async () => {
     do {
-      await turn();
+      await gather();
       await commit(take(queue));
     } while (queue.length > 0);
     working = null;
@@ -95,6 +128,7 @@ export function createWriter(database: Database): Writer {
     async close() {
       closed = true;
       await working;
+      await answering;
     },
   };
 }

@@ -1,6 +1,6 @@
 // Chance: ids, seeds, secrets and jitter, injectable so that tests repeat.
 
-import { randomBytes, randomInt, randomUUID } from 'node:crypto';
+import { randomBytes, randomFillSync, randomInt, randomUUID } from 'node:crypto';
 import { monotonicFactory } from 'ulid';
 
 export interface Random {
@@ -16,12 +16,25 @@ export interface Random {
 }
 
 export function systemRandom(): Random {
-  const ulid = monotonicFactory();
+  const ulid = monotonicFactory(pooledFraction());
   return {
     ulid: (now) => ulid(now),
     uuid: () => randomUUID(),
     integer: (limit) => randomInt(limit),
     fraction: () => Math.random(),
     secret: (bytes) => randomBytes(bytes).toString('base64url'),
+  };
+}
+
+/** Cryptographic chance in [0, 1), drawn from a pool: asking the system for each character of an id costs more than the id. */
+function pooledFraction(): () => number {
+  const pool = new Uint32Array(1024);
+  let at = pool.length;
+  return () => {
+    if (at === pool.length) {
+      randomFillSync(pool);
+      at = 0;
+    }
+    return (pool[at++] as number) / 2 ** 32;
   };
 }

@@ -50,9 +50,12 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets everything that is ready run: several turns of the event loop. */
+/** Lets everything that is ready run: several turns of the event loop, and file work under way to its end. */
 export async function settle(turns = 5): Promise<void> {
-  for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+  for (let i = 0; i < turns; i++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    if (process.getActiveResourcesInfo().includes('FSReqCallback')) i = -1;
+  }
 }
 
 /** Waits until `check` holds, one event-loop turn at a time. For real IO whose end has no event of its own. */
