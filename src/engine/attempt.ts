@@ -2,31 +2,20 @@
 // loss and shutdown are one AbortSignal whose reason is a GatewayError. The slot is given back when the render ends;
 // fetching, verifying and thumbnailing overlap the next render.
 
-import { type Connection, type Job, Refusal } from '../backends/backend.ts';
+import type { Job } from '../backends/backend.ts';
 import { recipeFor } from '../catalog/catalog.ts';
-import { FAILURES, type Failure, GatewayError, toFailure } from '../domain/failure.ts';
+import { GatewayError, toFailure } from '../domain/failure.ts';
 import type { Generation, Output, RemoteRef } from '../domain/generation.ts';
-import type { Model, Route } from '../domain/model.ts';
-import { matches } from '../domain/node.ts';
 import { seedOfOutput } from '../domain/params.ts';
-import { settle } from '../domain/retry.ts';
-import { type GenerationId, type Millis, type NodeId, toTimestamp } from '../domain/units.ts';
+import { type GenerationId, type Millis, toTimestamp } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
 import type { Ingested, Provenance } from '../media/media.ts';
+import { abortable, settled, unwrap } from './abortable.ts';
 import type { Hub } from './hub.ts';
 import { openInputs } from './inputs.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
-
-/** Where and as what an attempt runs. */
-export interface Plan {
-  readonly node: NodeId;
-  readonly model: Model;
-  readonly route: Route;
-  readonly residency: string;
-  readonly warm: boolean;
-  readonly expectMs: Millis;
-}
+import { createSettling, createTale, MovedOn, type Plan, type Tale } from './settling.ts';
 
 export interface Progress {
   readonly fraction: number;
@@ -60,22 +49,23 @@ export interface AttemptsOptions {
 }
 
 const DOWNLOAD_TRIES = 3;
-const CLEAN_UP_MS = 30_000;
+/** As many as a request may ask for. */
+const MAX_OUTPUTS = 8;
 const STARTING: Progress = { fraction: 0, message: 'starting' };
-
-/** The generation moved on without us (it was cancelled); whatever we hold is thrown away. */
-class MovedOn extends Error {}
 
 interface Live {
   readonly plan: Plan;
   readonly startedAt: Millis;
+  /** On the monotonic clock, which no one sets back. */
+  readonly begunAt: Millis;
   readonly controller: AbortController;
   progress: Progress;
   done: Promise<void>;
 }
 
 export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions): Attempts {
-  const { clock, random, log } = rooms.system;
+  const { clock, log } = rooms.system;
+  const settling = createSettling(rooms, recorder);
   const live = new Map<GenerationId, Live>();
 
   /** Runs to the settling event. Never rejects. */
@@ -123,22 +113,23 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
             rendered(tale, slot, plan, mine);
             break;
           case 'file':
-            tale.files.push(settled(ingest(tale.g, plan, event.file.open, signal)));
+            if (tale.files.length >= MAX_OUTPUTS) tooMany(tale);
+            else tale.files.push(settled(ingest(tale.g, plan, event.file.open, signal)));
             break;
           case 'preview':
             break;
         }
       }
       rendered(tale, slot, plan, mine);
-      await succeed(tale, mine);
+      await succeed(tale);
     } catch (thrown) {
-      await fail(tale, plan, mine, signal.aborted ? signal.reason : thrown);
+      await settling.failed(tale, plan, signal.aborted, signal.aborted ? signal.reason : thrown);
     }
   };
 
   const rendered = (tale: Tale, slot: Slot, plan: Plan, mine: Live) => {
     if (tale.renderMs !== null) return;
-    tale.renderMs = clock.now() - mine.startedAt;
+    tale.renderMs = Math.max(0, clock.monotonic() - mine.begunAt);
     slot.release();
     if (tale.resumed) return; // how long it took before we came is not known
     rooms.fleet.learned(plan.node, {
@@ -147,6 +138,12 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
       renderMs: tale.renderMs,
       failure: null,
     });
+  };
+
+  /** More files than a generation can have: a graph that saves everything, or a node that lies. */
+  const tooMany = (tale: Tale) => {
+    const message = `The node made more than ${MAX_OUTPUTS} files; the rest was left there.`;
+    if (!tale.warnings.includes(message)) tale.warnings.push(message);
   };
 
   const noteRemote = async (tale: Tale, remote: RemoteRef) => {
@@ -206,7 +203,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
     };
   };
 
-  const succeed = async (tale: Tale, mine: Live) => {
+  const succeed = async (tale: Tale) => {
     const stored = await Promise.all(tale.files.map(async (file) => unwrap(await file)));
     if (stored.length === 0) throw new GatewayError('model_error', 'The node finished without an output.');
     const at = clock.now();
@@ -218,63 +215,8 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
         expiresAt: at + rooms.settings.linkMs,
       }),
     );
-    const nodeMs = tale.renderMs ?? at - mine.startedAt;
-    await recorder.append(tale.g, { type: 'succeeded', at, outputs, nodeMs, warnings: tale.warnings });
-  };
-
-  const fail = async (tale: Tale, plan: Plan, mine: Live, thrown: unknown) => {
-    const why = thrown instanceof MovedOn ? null : toFailure(thrown);
-    const resumable = why?.code === 'shutting_down' && tale.remote !== null && tale.connection?.resumable === true;
-    if (resumable) return; // stays running in the store: the next gateway takes it up by its reference
-    if (why !== null) {
-      logFailure(tale.g, plan, why, thrown);
-      await settleFailure(tale, plan, mine, why, thrown instanceof Refusal);
-    }
-    await cleanUp(tale, why);
-  };
-
-  const settleFailure = async (tale: Tale, plan: Plan, mine: Live, why: Failure, refused: boolean) => {
-    const ours = mine.controller.signal.aborted && FAILURES[why.code].blame !== 'node';
-    if (tale.renderMs === null && !ours) {
-      rooms.fleet.learned(plan.node, {
-        residency: plan.residency,
-        warm: plan.warm,
-        renderMs: null,
-        failure: refused ? null : why,
-      });
-    }
-    const { g } = tale;
-    if ((await recorder.get(g.id))?.seq !== g.seq) return;
-    const elsewhere = rooms.fleet
-      .views()
-      .some(
-        (n) =>
-          n.id !== plan.node &&
-          !g.avoid.includes(n.id) &&
-          n.status === 'online' &&
-          plan.model.routes.some((r) => matches(n, r)),
-      );
-    await recorder.append(g, settle(g, why, { now: clock.now(), elsewhere, refused, chance: random.fraction() }));
-  };
-
-  /** After a break-off the node may still be at it: make sure it is not, before the slot is used again. */
-  const cleanUp = async (tale: Tale, why: Failure | null) => {
-    if (tale.remote === null || tale.connection === undefined || tale.renderMs !== null) return;
-    if (why !== null && (why.code === 'model_error' || why.code === 'out_of_memory' || why.code === 'safety_filter'))
-      return;
-    try {
-      await tale.connection.cancel(tale.remote, AbortSignal.timeout(CLEAN_UP_MS));
-    } catch (error) {
-      log.warn({ err: error, generation: tale.g.id }, 'could not confirm that the node stopped');
-    }
-  };
-
-  const logFailure = (g: Generation, plan: Plan, why: Failure, thrown: unknown) => {
-    const quiet = why.code.startsWith('cancelled') || why.code === 'shutting_down';
-    const fields = { generation: g.id, node: plan.node, code: why.code, reason: why.message };
-    if (why.code === 'internal') log.error({ ...fields, err: thrown }, 'attempt failed on a fault of ours');
-    else if (quiet) log.info(fields, 'attempt stopped');
-    else log.warn({ ...fields, err: (thrown as Error).cause }, 'attempt failed');
+    const nodeMs = tale.renderMs ?? 0;
+    await settling.append(tale.g, { type: 'succeeded', at, outputs, nodeMs, warnings: tale.warnings });
   };
 
   return {
@@ -288,6 +230,8 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
       const mine: Live = {
         plan,
         startedAt,
+        // taken up after a restart: what the wall clock says it has been at it
+        begunAt: clock.monotonic() - Math.max(0, clock.now() - startedAt),
         controller: new AbortController(),
         progress: STARTING,
         done: Promise.resolve(),
@@ -297,7 +241,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
         .catch((error) => log.error({ err: error, generation: g.id }, 'attempt could not be settled'))
         .finally(() => {
           if (live.get(g.id) === mine) live.delete(g.id);
-          onEnd(g, plan, clock.now() - startedAt);
+          onEnd(g, plan, clock.monotonic() - mine.begunAt);
         });
     },
     async idle(ms) {
@@ -306,61 +250,9 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
     },
     async stop() {
       const all = [...live.values()];
+      settling.stop();
       for (const l of all) l.controller.abort(new GatewayError('shutting_down', 'The gateway is shutting down.'));
       await Promise.all(all.map((l) => l.done));
     },
   };
-}
-
-/** What an attempt has so far. */
-interface Tale {
-  g: Generation;
-  /** Taken up after a restart. */
-  readonly resumed: boolean;
-  remote: RemoteRef | null;
-  connection: Connection | undefined;
-  renderMs: Millis | null;
-  readonly files: Promise<PromiseSettledResult<Ingested>>[];
-  readonly warnings: string[];
-}
-
-const createTale = (g: Generation, remote: RemoteRef | null): Tale => ({
-  g,
-  resumed: remote !== null,
-  remote,
-  connection: undefined,
-  renderMs: null,
-  files: [],
-  warnings: [],
-});
-
-/** A promise that never rejects, so that one started early cannot go unhandled. */
-const settled = async <T>(promise: Promise<T>): Promise<PromiseSettledResult<T>> => {
-  const [result] = await Promise.allSettled([promise]);
-  return result as PromiseSettledResult<T>;
-};
-
-function unwrap<T>(result: PromiseSettledResult<T>): T {
-  if (result.status === 'rejected') throw result.reason;
-  return result.value;
-}
-
-/** Ends the iteration at once when aborted, even if the source does not notice. */
-async function* abortable<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
-  const iterator = source[Symbol.asyncIterator]();
-  const aborted = Promise.withResolvers<never>();
-  aborted.promise.catch(() => {});
-  const onAbort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    for (;;) {
-      const next = await Promise.race([iterator.next(), aborted.promise]);
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    void Promise.resolve(iterator.return?.()).catch(() => {});
-  }
 }

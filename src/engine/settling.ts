@@ -1,0 +1,143 @@
+// How an attempt ends: which event follows, that it is stored even when storing fails for a while, and that the node is
+// not left working on something nobody waits for.
+
+import { type Connection, Refusal } from '../backends/backend.ts';
+import type { GenerationEvent } from '../domain/event.ts';
+import { FAILURES, type Failure, type FailureCode, failure, toFailure } from '../domain/failure.ts';
+import type { Generation, RemoteRef } from '../domain/generation.ts';
+import type { Model, Route } from '../domain/model.ts';
+import { matches } from '../domain/node.ts';
+import { settle } from '../domain/retry.ts';
+import type { Millis, NodeId } from '../domain/units.ts';
+import type { Ingested } from '../media/media.ts';
+import type { Recorder } from './record.ts';
+import type { Rooms } from './rooms.ts';
+
+/** Where and as what an attempt runs. */
+export interface Plan {
+  readonly node: NodeId;
+  readonly model: Model;
+  readonly route: Route;
+  readonly residency: string;
+  readonly warm: boolean;
+  readonly expectMs: Millis;
+}
+
+/** What an attempt has so far. */
+export interface Tale {
+  g: Generation;
+  /** Taken up after a restart. */
+  readonly resumed: boolean;
+  remote: RemoteRef | null;
+  connection: Connection | undefined;
+  /** Null until the render ended. */
+  renderMs: Millis | null;
+  readonly files: Promise<PromiseSettledResult<Ingested>>[];
+  readonly warnings: string[];
+}
+
+export const createTale = (g: Generation, remote: RemoteRef | null): Tale => ({
+  g,
+  resumed: remote !== null,
+  remote,
+  connection: undefined,
+  renderMs: null,
+  files: [],
+  warnings: [],
+});
+
+/** The generation moved on without us (it was cancelled); whatever we hold is thrown away. */
+export class MovedOn extends Error {}
+
+export interface Settling {
+  /** Settles a failed attempt. `broken`: its signal was aborted, so `thrown` is our own reason. */
+  failed(tale: Tale, plan: Plan, broken: boolean, thrown: unknown): Promise<void>;
+  /** Appends, again and again while the store cannot (a full disk): the outcome of a render is not given up. Null: someone moved first. */
+  append(g: Generation, event: GenerationEvent): Promise<Generation | null>;
+  /** What could not be stored by now is left to the next start. */
+  stop(): void;
+}
+
+const CLEAN_UP_MS = 30_000;
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 30_000;
+/** The node itself said that it is over. */
+const OVER: ReadonlySet<FailureCode> = new Set(['model_error', 'out_of_memory', 'safety_filter', 'policy_block']);
+
+export function createSettling({ system, fleet }: Rooms, recorder: Recorder): Settling {
+  const { clock, random, log } = system;
+  const stopping = new AbortController();
+
+  const append = async (g: Generation, event: GenerationEvent): Promise<Generation | null> => {
+    for (let pause = FIRST_RETRY_MS; ; pause = Math.min(LONGEST_RETRY_MS, pause * 2)) {
+      try {
+        return await recorder.append(g, event);
+      } catch (error) {
+        if (stopping.signal.aborted) throw error;
+        log.error(
+          { err: error, generation: g.id, event: event.type, retry_in_ms: pause },
+          'could not store an outcome; trying again',
+        );
+        await clock.sleep(pause, stopping.signal).catch(() => {});
+      }
+    }
+  };
+
+  const whyOf = (thrown: unknown, broken: boolean): Failure => {
+    const why = toFailure(thrown);
+    return why.code === 'shutting_down' && !broken ? failure('node_lost', why.message) : why;
+  };
+
+  /** What the node's part in it was; our own breaking off says nothing about the node. */
+  const tellFleet = (tale: Tale, plan: Plan, broken: boolean, why: Failure, refused: boolean) => {
+    if (tale.renderMs !== null || (broken && FAILURES[why.code].blame !== 'node')) return;
+    const { residency, warm, node } = plan;
+    fleet.learned(node, { residency, warm, renderMs: null, failure: refused ? null : why });
+  };
+
+  const couldRunElsewhere = ({ avoid }: Generation, { node, model }: Plan): boolean =>
+    fleet
+      .views()
+      .some(
+        (n) =>
+          n.id !== node && !avoid.includes(n.id) && n.status === 'online' && model.routes.some((r) => matches(n, r)),
+      );
+
+  /** After a break-off the node may still be at it: make sure it is not, before the slot is used again. */
+  const cleanUp = async ({ g, remote, connection, renderMs }: Tale, why: Failure | null) => {
+    if (remote === null || connection === undefined || renderMs !== null || (why !== null && OVER.has(why.code)))
+      return;
+    try {
+      await connection.cancel(remote, AbortSignal.timeout(CLEAN_UP_MS));
+    } catch (error) {
+      log.warn({ err: error, generation: g.id }, 'could not confirm that the node stopped');
+    }
+  };
+
+  const report = (g: Generation, plan: Plan, why: Failure, thrown: unknown) => {
+    const quiet = why.code.startsWith('cancelled') || why.code === 'shutting_down';
+    const fields = { generation: g.id, node: plan.node, code: why.code, reason: why.message };
+    if (why.code === 'internal') log.error({ ...fields, err: thrown }, 'attempt failed on a fault of ours');
+    else if (quiet) log.info(fields, 'attempt stopped');
+    else log.warn({ ...fields, err: (thrown as Error).cause }, 'attempt failed');
+  };
+
+  return {
+    append,
+    stop: () => stopping.abort(),
+    async failed(tale, plan, broken, thrown) {
+      if (thrown instanceof MovedOn) return cleanUp(tale, null);
+      const why = whyOf(thrown, broken);
+      // stays running in the store: the next gateway takes it up by its reference
+      if (why.code === 'shutting_down' && tale.remote !== null && tale.connection?.resumable === true) return;
+      const refused = thrown instanceof Refusal;
+      report(tale.g, plan, why, thrown);
+      tellFleet(tale, plan, broken, why, refused);
+      if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {
+        const elsewhere = couldRunElsewhere(tale.g, plan);
+        await append(tale.g, settle(tale.g, why, { now: clock.now(), elsewhere, refused, chance: random.fraction() }));
+      }
+      await cleanUp(tale, why);
+    },
+  };
+}
