@@ -24,8 +24,9 @@ export function openPostgres(url: string): Database {
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
     },
   });
-  /** An idle connection that breaks is replaced at its next use; whoever was using one is told by its own call. */
-  pool.on('error', () => {});
+  /** A connection that breaks is replaced at its next use; whoever was using it is told by its own call. */
+  pool.on('error', () => {}); // idle ones
+  pool.on('connect', (client) => client.on('error', () => {})); // those in use
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return {
     name: 'postgres',

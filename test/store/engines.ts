@@ -40,10 +40,11 @@ export function onBothEngines(suite: (engine: Engine) => void): void {
   describe('on SQLite', () => suite(sqlite));
   const missing = postgresMissing();
   if (missing !== null) console.warn(`skipping PostgreSQL: ${missing}`);
-  describe.skipIf(missing !== null)('on PostgreSQL', () => suite({ name: 'postgres', site: postgresSite }));
+  describe.skipIf(missing !== null)('on PostgreSQL', () => suite(postgres));
 }
 
 export const sqlite: Engine = { name: 'sqlite', site: sqliteSite };
+export const postgres: Engine = { name: 'postgres', site: postgresSite };
 
 async function sqliteSite(): Promise<Site> {
   const directory = mkdtempSync(join(tmpdir(), 'darkroom-store-'));
