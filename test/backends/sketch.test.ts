@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type InputFile, type Job, Refusal, type RunEvent } from '../../src/backends/backend.ts';
 import { connectSketch } from '../../src/backends/sketch/client.ts';
 import { label } from '../../src/backends/sketch/picture.ts';
+import { parseRehearsal } from '../../src/backends/sketch/rehearsal.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
 import type { Params } from '../../src/domain/params.ts';
 import { settle } from '../harness/manual-clock.ts';
@@ -213,7 +214,7 @@ describe('a sketch over a picture', () => {
 
 describe('a rehearsal', () => {
   it('fails with the code named in the prompt', async () => {
-    for (const code of ['safety_filter', 'out_of_memory', 'node_lost', 'run_timeout'] as const) {
+    for (const code of ['safety_filter', 'out_of_memory', 'node_lost', 'run_timeout', 'start_timeout'] as const) {
       const error = await failureOf(run(job({ prompt: `a fox [[fail:${code}]] in snow` })));
       expect(error.failure.code).toBe(code);
     }
@@ -234,6 +235,42 @@ describe('a rehearsal', () => {
     for (const prompt of ['[[fail:no_such_code]]', '[[fail:node_lost twice]]', '[[slow:ages]]', '[[slow:-1]]']) {
       expect((await failureOf(run(job({ prompt })))).failure.code).toBe('invalid_request');
     }
+  });
+
+  it.each([
+    'shutting_down',
+    'cancelled_by_caller',
+    'cancelled_by_admin',
+    'batch_halted',
+    'insufficient_credits',
+    'budget_exceeded',
+    'queue_full',
+    'idempotency_conflict',
+    'unauthenticated',
+    'forbidden',
+    'not_found',
+    'conflict',
+    'too_large',
+    'unknown_model',
+  ])('refuses %s, with which no attempt ends by itself', async (code) => {
+    const error = await failureOf(run(job({ prompt: `a fox [[fail:${code}]]` })));
+    expect(error).toBeInstanceOf(Refusal);
+    expect(error.failure.code).toBe('invalid_request');
+  });
+
+  it.each([
+    ['a tag of spaces that is never closed', `[[fail:${' '.repeat(9_900)}x`],
+    ['brackets that are only opened', '['.repeat(10_000)],
+    ['tags that are only begun', '[[fail:'.repeat(1_400)],
+    ['tags of spaces, each cut short', `[[slow:${' '.repeat(90)}`.repeat(100)],
+  ])('reads every letter of a hostile prompt once: %s', (_, prompt) => {
+    expect(parseRehearsal(prompt, 1)).toEqual({ prompt: prompt.replace(/\s+/g, ' ').trim(), fail: null, slowMs: 0 });
+  });
+
+  it('takes tags however they are spaced, and leaves other brackets alone', () => {
+    const rehearsed = parseRehearsal('a [[cat]] [[ Fail :  node_lost   once ]] in [[[slow: 2 ]]] [[snow:white]]', 1);
+    expect(rehearsed).toEqual({ prompt: 'a [[cat]] in [ ] [[snow:white]]', fail: 'node_lost', slowMs: 2_000 });
+    expect(() => parseRehearsal(`[[fail:${'x'.repeat(9_000)}]]`, 1)).toThrow(/^.{1,300}$/);
   });
 
   it('takes the seconds asked for, spread over the steps', async () => {
