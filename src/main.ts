@@ -1,6 +1,6 @@
 // Composition root: builds the house in order, listens, and stops in reverse. Nothing else knows all the rooms.
 
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { type Gateway, openGateway, type Settings } from './engine/gateway.ts';
 import { openFleet } from './fleet/fleet.ts';
 import { openMedia } from './media/media.ts';
 import { lockFolder, openStore, type Store } from './store/store.ts';
-import { createSystem, type System } from './system/system.ts';
+import { type Clock, createSystem, type System } from './system/system.ts';
 
 export const VERSION = '0.1.0';
 
@@ -46,8 +46,9 @@ export async function openDarkroom(
     const server = createServer(api.handler);
     api.attach(server);
     const url = await listen(server, config.host, config.port);
-    closers.push(() => shut(server));
-    closers.push(() => api.close()); // first: the server would wait for its sockets
+    closers.push(() => shut(server, system.clock));
+    closers.push(() => api.close()); // before the server, which would wait for its sockets
+    closers.push(() => gateway.drain());
     return { url, gateway, adminKeyFile, stop: closeAll };
   } catch (error) {
     await closeAll();
@@ -112,9 +113,11 @@ async function adminKeyOf(
   if (config.adminKey !== null) return { key: config.adminKey, file: null };
   const file = join(config.data, 'admin-key');
   if ((await store.meta.get(ADMIN_KEY_MADE)) !== null) return { key: null, file };
-  const kept = await readFile(file, 'utf8').catch(() => null);
-  const key = kept?.trim() || `dk_${system.random.secret(24)}`;
-  if (kept === null) await writeFile(file, `${key}\n`, { mode: 0o600, flush: true });
+  const kept = (await readFile(file, 'utf8').catch(() => '')).trim();
+  if (kept !== '') return { key: kept, file };
+  const key = `dk_${system.random.secret(24)}`;
+  await writeFile(`${file}.new`, `${key}\n`, { mode: 0o600, flush: true });
+  await rename(`${file}.new`, file);
   return { key, file };
 }
 
@@ -132,10 +135,16 @@ function listen(server: Server, host: string, port: number): Promise<string> {
   });
 }
 
-/** No new connections; those that are open may finish what they are at. */
-function shut(server: Server): Promise<void> {
+/** No new connections; those that are open may finish what they are at, within bounds. */
+function shut(server: Server, { timer }: Clock): Promise<void> {
   return new Promise((resolve) => {
-    server.close(() => resolve());
+    const patience = timer(SHUT_MS, () => server.closeAllConnections());
+    server.close(() => {
+      patience[Symbol.dispose]();
+      resolve();
+    });
     server.closeIdleConnections();
   });
 }
+
+const SHUT_MS = 5_000;

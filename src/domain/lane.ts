@@ -61,3 +61,10 @@ export interface QueuedStub {
   readonly notBefore: Millis;
   readonly startBy: Millis | null;
 }
+
+/** No retry is postponed for longer. */
+export const LONGEST_POSTPONEMENT_MS = 300_000;
+
+/** May it start now? One postponed for longer than any retry is was postponed by a clock that was set back since. */
+export const isDue = (stub: QueuedStub, now: Millis): boolean =>
+  stub.notBefore <= now || stub.notBefore > now + LONGEST_POSTPONEMENT_MS;

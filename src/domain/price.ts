@@ -43,5 +43,5 @@ export function quote(price: Price, params: Params, nodeSeconds: number): Quote 
 
 /** What is charged for `outputs` delivered after `nodeSeconds` of work. */
 export function charge(q: Quote, outputs: number, nodeSeconds: number): Millicredits {
-  return Math.min(q.reserve, q.perOutput * outputs + Math.ceil(q.perNodeSecond * nodeSeconds));
+  return Math.min(q.reserve, q.perOutput * outputs + Math.ceil(q.perNodeSecond * Math.max(0, nodeSeconds)));
 }

@@ -41,16 +41,16 @@ export function settle(
   const requeued = (notBefore: Millis, more: { avoidNode?: boolean; giveBack?: boolean; soften?: boolean } = {}) =>
     ({ type: 'requeued', at: now, notBefore, failure: why, avoidNode: false, giveBack: false, ...more }) as const;
 
-  if (why.code === 'shutting_down') return requeued(now, { giveBack: true });
+  if (why.code === 'shutting_down') return requeued(0, { giveBack: true });
   if (CANCELS.has(why.code)) return { type: 'cancelled', at: now, failure: why };
   if (TIMEOUTS.has(why.code)) return { type: 'timed_out', at: now, failure: why };
-  if (REFUSALS.has(why.code) && g.softenedPrompt !== null && !g.softened) return requeued(now, { soften: true });
+  if (REFUSALS.has(why.code) && g.softenedPrompt !== null && !g.softened) return requeued(0, { soften: true });
   if (attempt >= MAX_ATTEMPTS) return { type: 'failed', at: now, failure: why };
   if (refused) {
-    return elsewhere ? requeued(now, { avoidNode: true }) : { type: 'failed', at: now, failure: why };
+    return elsewhere ? requeued(0, { avoidNode: true }) : { type: 'failed', at: now, failure: why };
   }
   if (FAILURES[why.code].retry !== 'elsewhere' || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
-  return requeued(elsewhere ? now : now + backoff(attempt, chance), { avoidNode: true });
+  return requeued(elsewhere ? 0 : now + backoff(attempt, chance), { avoidNode: true });
 }
 
 /** 2 s, 6 s … with jitter 0.85–1.15. */
@@ -63,7 +63,7 @@ export function orphaned(now: Millis): GenerationEvent {
   return {
     type: 'requeued',
     at: now,
-    notBefore: now,
+    notBefore: 0,
     failure: failure('shutting_down', 'The gateway restarted while this was running.'),
     avoidNode: false,
     giveBack: true,

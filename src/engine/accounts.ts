@@ -2,10 +2,11 @@
 // the newest queued work until what is reserved is covered again.
 
 import { createHash } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Caller, Key, Scope, Workspace, WorkspaceLimits } from '../domain/caller.ts';
 import { may } from '../domain/caller.ts';
 import { failure, GatewayError } from '../domain/failure.ts';
-import type { Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
+import type { GenerationId, Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Credits } from '../store/store.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
@@ -65,8 +66,9 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
   /** Newest queued first, until what is reserved is covered by the balance. */
   const cover = async (id: WorkspaceId) => {
     const why = failure('insufficient_credits', "The workspace's credits were withdrawn.");
+    let before: GenerationId | undefined;
     for (;;) {
-      const ids = await store.generations.queuedIds(id, AT_ONCE);
+      const ids = await store.generations.queuedIds(id, AT_ONCE, before);
       for (const queued of ids) {
         const { balance, reserved } = await store.ledger.credits(id);
         if (reserved <= balance) return;
@@ -74,8 +76,9 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
         if (g?.state.status === 'queued' && g.reserved > 0)
           await recorder.append(g, { type: 'cancelled', at: clock.now(), failure: why });
       }
-      const { balance, reserved } = await store.ledger.credits(id);
-      if (ids.length < AT_ONCE || reserved <= balance) return;
+      if (ids.length < AT_ONCE) return;
+      before = ids.at(-1);
+      await turn();
     }
   };
 

@@ -2,13 +2,15 @@
 // store. Memory and the cost of a decision depend on lanes, never on how much waits.
 
 import type { Generation } from '../domain/generation.ts';
-import { type Lane, laneOf, parseLane, type QueuedStub } from '../domain/lane.ts';
+import { isDue, type Lane, laneOf, parseLane, type QueuedStub } from '../domain/lane.ts';
 import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Generations } from '../store/store.ts';
 
 /** Stubs fetched at a time, and kept at most before a lane forgets its tail. */
 const FETCH = 64;
 const KEEP = 128;
+/** Postponed stubs that are looked past in one lane; beyond them it waits for the first to come due. */
+const LOOK_AHEAD = 1_024;
 
 interface Waiting {
   readonly lane: Lane;
@@ -17,6 +19,8 @@ interface Waiting {
   window: QueuedStub[];
   /** The window holds everything there is. */
   whole: boolean;
+  /** Something was added that the window does not hold. */
+  missed: boolean;
   lastServedAt: Millis | null;
 }
 
@@ -32,6 +36,8 @@ export interface Backlog {
   added(g: Generation): void;
   /** It left the queue (started, cancelled, failed …). `served`: it was started. */
   removed(g: Generation, served: Millis | null): void;
+  /** Forgets a stub whose generation turned out not to be queued. */
+  drop(lane: Lane, id: GenerationId): void;
   /** Fetches windows that ran empty. Call before `heads`. */
   refill(now: Millis, claimed: ReadonlySet<GenerationId>): Promise<void>;
   /** The oldest due stub of each lane that is not being started already. */
@@ -63,20 +69,27 @@ export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Bac
     if (lane.queued <= 0) lanes.delete(lane.lane.key);
   };
 
+  /** Reads on behind the window. Whatever was added meanwhile may not be in the answer, so it is read again. */
   const fetch = async (waiting: Waiting) => {
-    const after = waiting.window.at(-1)?.id;
-    const more = await store.window(waiting.lane.key, FETCH, after);
-    const known = new Set(waiting.window.map((s) => s.id));
-    waiting.window = [...waiting.window, ...more.filter((s) => !known.has(s.id))].sort(byId);
-    waiting.whole = more.length < FETCH;
-    if (waiting.whole && waiting.window.length !== waiting.queued)
-      count(waiting, waiting.window.length - waiting.queued);
+    do {
+      waiting.missed = false;
+      const more = await store.window(waiting.lane.key, FETCH, waiting.window.at(-1)?.id);
+      for (const stub of more) insertSorted(waiting.window, stub);
+      waiting.whole = more.length < FETCH;
+    } while (waiting.missed);
   };
 
   return {
     async load() {
       for (const { lane, queued } of await store.lanes()) {
-        const waiting: Waiting = { lane: parseLane(lane), queued: 0, window: [], whole: false, lastServedAt: null };
+        const waiting: Waiting = {
+          lane: parseLane(lane),
+          queued: 0,
+          window: [],
+          whole: false,
+          missed: false,
+          lastServedAt: null,
+        };
         lanes.set(lane, waiting);
         count(waiting, queued);
       }
@@ -85,12 +98,13 @@ export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Bac
       const lane = laneOf(g);
       let waiting = lanes.get(lane.key);
       if (waiting === undefined) {
-        waiting = { lane, queued: 0, window: [], whole: true, lastServedAt: null };
+        waiting = { lane, queued: 0, window: [], whole: true, missed: false, lastServedAt: null };
         lanes.set(lane.key, waiting);
       }
       count(waiting, 1);
       const last = waiting.window.at(-1);
       if (waiting.whole || (last !== undefined && g.id < last.id)) insertSorted(waiting.window, stubOf(g));
+      else waiting.missed = true;
       if (waiting.window.length > KEEP) {
         waiting.window.length = FETCH;
         waiting.whole = false;
@@ -104,16 +118,20 @@ export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Bac
       if (served !== null) waiting.lastServedAt = served;
       count(waiting, -1);
     },
+    drop(lane, id) {
+      const waiting = lanes.get(lane.key);
+      if (waiting) waiting.window = waiting.window.filter((s) => s.id !== id);
+    },
     async refill(now, claimed) {
       for (const waiting of lanes.values()) {
-        while (!waiting.whole && !waiting.window.some((s) => s.notBefore <= now && !claimed.has(s.id)))
-          await fetch(waiting);
+        const startable = () => waiting.window.some((s) => isDue(s, now) && !claimed.has(s.id));
+        while (!waiting.whole && waiting.window.length < LOOK_AHEAD && !startable()) await fetch(waiting);
       }
     },
     heads(now, claimed) {
       const heads: Head[] = [];
       for (const { lane, window, queued, lastServedAt } of lanes.values()) {
-        const head = window.find((s) => s.notBefore <= now && !claimed.has(s.id));
+        const head = window.find((s) => isDue(s, now) && !claimed.has(s.id));
         if (head !== undefined) heads.push({ lane, head, queued, lastServedAt });
       }
       return heads;
@@ -136,9 +154,6 @@ export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Bac
     lanes: () => lanes.size,
   };
 }
-
-const byId = (a: { readonly id: GenerationId }, b: { readonly id: GenerationId }): number =>
-  a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 
 function insertSorted(window: QueuedStub[], stub: QueuedStub): void {
   let at = window.length;

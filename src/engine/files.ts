@@ -87,11 +87,15 @@ export async function startSweeper({ media, store, system, settings }: Rooms): P
   let ever = (await store.meta.get('swept')) !== null;
   const known = new Set<GenerationId>();
 
+  const note = (id: GenerationId) => {
+    known.add(id);
+    if (known.size > REMEMBERED) known.delete(known.values().next().value as GenerationId);
+  };
   const sweepOne = async (row: SweepRow) => {
     if (!ever) await store.meta.remember('swept', 'yes');
     ever = true;
     for (const blob of await store.files.forgetFiles(row.generationId, clock.now())) await media.blobs.remove(blob);
-    known.add(row.generationId);
+    note(row.generationId);
     log.info({ generation: row.generationId }, 'swept files');
   };
   const tooOld = (row: SweepRow) =>
@@ -118,8 +122,7 @@ export async function startSweeper({ media, store, system, settings }: Rooms): P
     swept: (id) => known.has(id),
     async remember(g) {
       if (!ever || g.state.status !== 'succeeded' || known.has(g.id) || !(await store.files.swept(g.id))) return;
-      known.add(g.id);
-      if (known.size > REMEMBERED) known.delete(known.values().next().value as GenerationId);
+      note(g.id);
     },
     stop: () => loop.stop(),
   };

@@ -111,6 +111,8 @@ export interface Gateway {
   ready(): Promise<{ readonly ok: boolean; readonly reason: string | null }>;
   readonly draining: boolean;
   stats(): Stats;
+  /** No new work is taken or started from now on; asking and watching go on. Idempotent. */
+  drain(): Promise<void>;
   /** No new work; running work may finish for `drainMs`, the rest is handed over. Idempotent. */
   stop(): Promise<void>;
 }
@@ -134,9 +136,12 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     onEnd: (g, plan, tookMs) => meters.charge(g.workspaceId, tookMs - plan.expectMs),
   });
   const recovered = await recover(rooms, recorder, attempts);
-  if (recovered.resumed + recovered.requeued > 0) log.info(recovered, 'recovered what was running');
+  if (recovered.resumed + recovered.requeued + recovered.waiting > 0) log.info(recovered, 'recovered what was running');
   const scheduler = startScheduler({ rooms, recorder, backlog, attempts, meters, workspace: accounts.workspaceOf });
   const deadlines = startDeadlines(rooms, recorder);
+  recorder.onMove((recorded) => {
+    if (recorded.some(({ generation: g }) => g.startBy !== null && g.state.status === 'queued')) deadlines.wake();
+  });
   const sweeper = await startSweeper(rooms);
   const view = createViewer({
     rooms,
@@ -146,7 +151,12 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     workspaceNow: accounts.workspaceNow,
     swept: sweeper.swept,
   });
+  let draining: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
+  const drain = () => {
+    draining ??= Promise.all([scheduler.stop(), deadlines.stop(), sweeper.stop()]).then(() => {});
+    return draining;
+  };
 
   const mine = async (caller: Caller, id: GenerationId) => {
     const g = await recorder.get(id);
@@ -159,15 +169,13 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   return {
     usdPerCredit: settings.usdPerCredit,
     get draining() {
-      return stopping !== null;
+      return draining !== null;
     },
     authenticate: accounts.authenticate,
     actIn: accounts.actIn,
     async submit(caller, request) {
-      if (stopping) throw new GatewayError('shutting_down', 'The gateway is shutting down.', { retryAfterSeconds: 5 });
-      const submitted = await submit(rooms, caller, request);
-      if (submitted.generation.startBy !== null) deadlines.wake();
-      return submitted;
+      if (draining) throw new GatewayError('shutting_down', 'The gateway is shutting down.', { retryAfterSeconds: 5 });
+      return submit(rooms, caller, request);
     },
     get: mine,
     wait: (caller, id, ms, signal) =>
@@ -215,7 +223,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       return store.ledger.credits(workspaceId);
     },
     async ready() {
-      if (stopping) return { ok: false, reason: 'shutting down' };
+      if (draining) return { ok: false, reason: 'shutting down' };
       const usable = [...catalog.current.models.values()].some((m) => viewModel(catalog, fleet, m).usable);
       return { ok: usable, reason: usable ? null : 'no model of the catalog can run on any online node' };
     },
@@ -231,11 +239,10 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       creditsCharged: recorder.charged,
       commits: store.commits,
     }),
+    drain,
     stop() {
       stopping ??= (async () => {
-        await scheduler.stop();
-        await deadlines.stop();
-        await sweeper.stop();
+        await drain();
         if (!(await attempts.idle(settings.drainMs)))
           log.info({ running: attempts.size }, 'handing over what still runs');
         await attempts.stop();

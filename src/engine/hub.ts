@@ -2,6 +2,7 @@
 // store, then goes live, so nothing is missed and nothing comes twice. A slow watcher loses progress first (only the
 // newest per generation is kept), then its place; it never slows the engine.
 
+import { setImmediate as turn } from 'node:timers/promises';
 import { ANNOUNCED, type StoredEvent } from '../domain/event.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
@@ -170,5 +171,6 @@ async function* replay(events: Events, filter: WatchFilter, from: Cursor) {
       if (generation !== null) yield { type: 'event', stored, generation } as const;
     }
     if (page.length < REPLAY_PAGE) return;
+    await turn();
   }
 }

@@ -27,7 +27,7 @@ export interface Recorder extends Disposable {
   /** Takes note of generations found running at start. */
   adopt(g: Generation): void;
   /** Something moved that the scheduler may care about. */
-  onMove(listener: () => void): void;
+  onMove(listener: (recorded: readonly Recorded[]) => void): void;
   readonly finished: ReadonlyMap<string, number>;
   readonly charged: number;
 }
@@ -37,7 +37,7 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
   const running = new Map<GenerationId, WorkspaceId>();
   const perWorkspace = new Map<WorkspaceId, number>();
   const finished = new Map<string, number>();
-  const listeners: (() => void)[] = [];
+  const listeners: ((recorded: readonly Recorded[]) => void)[] = [];
   /** Queued generations about to leave their lane: an event may change what the lane is made of. */
   const leaving = new Map<GenerationId, Generation>();
   let charged = 0;
@@ -57,7 +57,6 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
     remember(generation);
     const { event } = stored;
     const before = leaving.get(generation.id) ?? generation;
-    leaving.delete(generation.id);
     const final = generation.state.status !== 'queued' && generation.state.status !== 'running';
     if (event.type === 'submitted' || event.type === 'requeued') backlog.added(generation);
     else if (event.type === 'started') backlog.removed(before, event.at);
@@ -72,18 +71,18 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
   const subscription = store.onCommit((recorded) => {
     for (const one of recorded) keepUp(one);
     hub.publish(recorded);
-    for (const listener of listeners) listener();
+    for (const listener of listeners) listener(recorded);
   });
 
   const append = async (current: Generation, event: GenerationEvent) => {
     if (current.state.status === 'queued') leaving.set(current.id, current);
-    const recorded = await store.generations.append(current, event);
-    if (recorded === null) {
-      recent.delete(current.id);
+    try {
+      const recorded = await store.generations.append(current, event);
+      if (recorded === null) recent.delete(current.id);
+      return recorded?.generation ?? null;
+    } finally {
       leaving.delete(current.id);
-      return null;
     }
-    return recorded.generation;
   };
   const get = async (id: GenerationId) => {
     const known = recent.get(id);

@@ -12,27 +12,57 @@ import { needsOf } from './availability.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
-/** How long recovery waits for the nodes' first probes. */
+/** How long the start waits for the nodes' first probes, and how long those that have not answered may still decide. */
 const PROBE_MS = 500;
+const LATE_PROBE_MS = 12_000;
 
 export interface Recovered {
   readonly resumed: number;
   readonly requeued: number;
+  /** Their node has not answered yet; decided when it has, or is certainly down. */
+  readonly waiting: number;
 }
 
 export async function recover(rooms: Rooms, recorder: Recorder, attempts: Attempts): Promise<Recovered> {
-  const count = { resumed: 0, requeued: 0 };
+  const count = { resumed: 0, requeued: 0, waiting: 0 };
   const running = await rooms.store.generations.running();
   for (const g of running) recorder.adopt(g);
-  if (running.length > 0) await rooms.fleet.ready(PROBE_MS); // some backends know only then whether they can resume
+  if (running.length > 0) await rooms.fleet.ready(PROBE_MS);
+  const undecided: Generation[] = [];
   for (const g of running) {
     if (resume(rooms, attempts, g)) count.resumed++;
+    else if (mayStillTell(rooms, g)) undecided.push(g);
     else {
       await recorder.append(g, orphaned(rooms.system.clock.now()));
       count.requeued++;
     }
   }
+  count.waiting = undecided.length;
+  if (undecided.length > 0) void decideLater(rooms, recorder, attempts, undecided);
   return count;
+}
+
+/** Some kinds of node say only when probed whether they kept the work: those not heard of yet get more time. */
+function mayStillTell({ fleet }: Rooms, g: Generation): boolean {
+  if (g.state.status !== 'running' || g.state.remote === undefined) return false;
+  const node = fleet.node(g.state.node);
+  return node !== undefined && node.report === null && fleet.connection(node.spec.id) !== undefined;
+}
+
+async function decideLater(
+  rooms: Rooms,
+  recorder: Recorder,
+  attempts: Attempts,
+  late: readonly Generation[],
+): Promise<void> {
+  const { clock, log } = rooms.system;
+  await rooms.fleet.ready(LATE_PROBE_MS);
+  for (const g of late) {
+    if ((await recorder.get(g.id))?.seq !== g.seq || resume(rooms, attempts, g)) continue;
+    await recorder
+      .append(g, orphaned(clock.now()))
+      .catch((error: unknown) => log.error({ err: error, generation: g.id }, 'could not requeue'));
+  }
 }
 
 function resume({ fleet, catalog }: Rooms, attempts: Attempts, g: Generation): boolean {

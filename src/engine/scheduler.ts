@@ -15,6 +15,9 @@ import type { Backlog, Head } from './backlog.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+
 export interface Scheduler {
   wake(): void;
   stop(): Promise<void>;
@@ -37,10 +40,12 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
   const claimed = new Map<GenerationId, WorkspaceId>();
   const claims = { has: (id: GenerationId) => claimed.has(id) } as ReadonlySet<GenerationId>;
   let waiting = new Set<WorkspaceId>();
+  const trouble = { until: 0, pauseMs: FIRST_PAUSE_MS };
 
   const tick = async (): Promise<Millis | null> => {
     for (;;) {
       const now = clock.now();
+      if (clock.monotonic() < trouble.until) return trouble.until - clock.monotonic();
       await backlog.refill(now, claims);
       const heads = backlog.heads(now, claims);
       enter(heads);
@@ -98,9 +103,12 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
     const { id } = placement.head;
     claimed.set(id, placement.lane.workspaceId);
     start(placement, slot)
+      .then(() => {
+        trouble.pauseMs = FIRST_PAUSE_MS;
+      })
       .catch((error) => {
         slot[Symbol.dispose]();
-        log.error({ err: error, generation: id }, 'could not start a generation');
+        pause(id, error);
       })
       .finally(() => {
         claimed.delete(id);
@@ -108,11 +116,22 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       });
   };
 
+  /** The store cannot take a start (a full disk): nothing is started for a while. */
+  const pause = (id: GenerationId, error: unknown) => {
+    if (clock.monotonic() < trouble.until) return;
+    log.error({ err: error, generation: id, retry_in_ms: trouble.pauseMs }, 'could not start a generation; pausing');
+    trouble.until = clock.monotonic() + trouble.pauseMs;
+    trouble.pauseMs = Math.min(LONGEST_PAUSE_MS, trouble.pauseMs * 2);
+  };
+
   const start = async (placement: Placement, slot: Slot) => {
     const { head, node, route, residency, warm, expectMs } = placement;
     const g = await recorder.get(head.id);
     const model = findModel(catalog.current, placement.model);
-    if (g === null || g.state.status !== 'queued' || model === undefined) return slot[Symbol.dispose]();
+    if (g === null || g.state.status !== 'queued' || model === undefined) {
+      backlog.drop(placement.lane, head.id);
+      return slot[Symbol.dispose]();
+    }
     const served = model.id === g.model ? {} : { model: model.id };
     const next = await recorder.append(g, {
       type: 'started',
@@ -127,7 +146,7 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
   };
 
   const loop: Loop = startLoop({ name: 'scheduler', clock, log, tick });
-  recorder.onMove(loop.wake);
+  recorder.onMove(() => loop.wake());
   const subscriptions = [fleet.onChange(loop.wake), catalog.onChange(loop.wake)];
   return {
     wake: loop.wake,

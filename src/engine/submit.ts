@@ -95,7 +95,7 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
     softened: false,
     reserved: price.reserve,
     charged: 0,
-    state: { status: 'queued', attempt: 1, notBefore: now },
+    state: { status: 'queued', attempt: 1, notBefore: 0 },
   };
 }
 

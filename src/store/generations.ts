@@ -37,7 +37,7 @@ export interface Generations {
   /** Newest first. `cursor`: a Page.next. Throws GatewayError('invalid_request') on a forged one. */
   list(filter: ListFilter, limit: number, cursor?: string): Promise<Page<Generation>>;
   /** Ids of queued generations, newest first (for cancelling by withdrawal of credits, or a batch). */
-  queuedIds(workspaceId: WorkspaceId, limit: number): Promise<readonly GenerationId[]>;
+  queuedIds(workspaceId: WorkspaceId, limit: number, before?: GenerationId): Promise<readonly GenerationId[]>;
   running(): Promise<readonly Generation[]>;
   /** All lanes with something queued, and how many. */
   lanes(): Promise<readonly { readonly lane: string; readonly queued: number }[]>;
@@ -75,9 +75,9 @@ export function createGenerations({ read }: Database, writer: Writer, clock: Pic
       const rows = found.length === 1 ? (found[0] ?? []) : found.flat().sort(newestFirst);
       return pageOf(rows, limit, (row) => [row.created_at, row.id], toGeneration);
     },
-    async queuedIds(workspaceId, limit) {
+    async queuedIds(workspaceId, limit, before = '~') {
       const { rows } = await sql<{ id: string }>`select id from generations
-        where workspace_id = ${workspaceId} and status = 'queued'
+        where workspace_id = ${workspaceId} and status = 'queued' and id < ${before}
         order by created_at desc, id desc limit ${limit}`.execute(read);
       return rows.map((row) => row.id);
     },

@@ -42,7 +42,9 @@ export function movingColumns(g: Generation): Pick<GenerationRow, (typeof MOVING
     finished_at: 'finishedAt' in state ? state.finishedAt : null,
     charged: g.charged,
     outputs: state.status === 'succeeded' ? state.outputs.length : 0,
-    node_ms: isFinal(g) ? g.attempts.reduce((sum, a) => sum + ((a.finishedAt ?? a.startedAt) - a.startedAt), 0) : 0,
+    node_ms: isFinal(g)
+      ? g.attempts.reduce((sum, a) => sum + Math.max(0, (a.finishedAt ?? a.startedAt) - a.startedAt), 0)
+      : 0,
     last_node: g.attempts.at(-1)?.node ?? null,
   };
 }

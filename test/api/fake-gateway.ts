@@ -106,7 +106,16 @@ export interface FakeGateway extends Gateway {
   readonly watchers: number;
   readonly generations: ReadonlyMap<string, Generation>;
   readonly uploaded: Buffer[];
-  readonly seen: { waitMs?: number; filter?: unknown; watch?: WatchFilter; usage?: unknown; submitted?: unknown };
+  /** Uploads are not read before this. */
+  uploadsFrom: Promise<unknown>;
+  readonly seen: {
+    uploading?: true;
+    waitMs?: number;
+    filter?: unknown;
+    watch?: WatchFilter;
+    usage?: unknown;
+    submitted?: unknown;
+  };
   ready_: { ok: boolean; reason: string | null };
   readonly grants: { workspaceId: string; amount: number }[];
   swept: boolean;
@@ -165,9 +174,11 @@ export function fakeGateway(clock: Clock): FakeGateway {
 
   const gateway: FakeGateway = {
     draining: false,
+    drain: async () => {},
     failWith: {},
     seen: {},
     uploaded: [],
+    uploadsFrom: Promise.resolve(),
     grants: [],
     swept: false,
     progressNow: null,
@@ -313,9 +324,11 @@ export function fakeGateway(clock: Clock): FakeGateway {
     },
     async upload(caller, bytes, signal) {
       failing('upload');
+      await gateway.uploadsFrom;
       const chunks: Buffer[] = [];
       for await (const chunk of bytes) {
         signal.throwIfAborted();
+        gateway.seen.uploading = true;
         chunks.push(chunk as Buffer);
       }
       const all = Buffer.concat(chunks);

@@ -29,7 +29,7 @@ describe('settling a failed attempt', () => {
   }
 
   it('goes elsewhere at once, and waits when there is nowhere else', () => {
-    expect(outcome('node_lost')).toMatchObject({ notBefore: 100, avoidNode: true });
+    expect(outcome('node_lost')).toMatchObject({ notBefore: 0, avoidNode: true });
     expect(outcome('node_lost', { elsewhere: false })).toMatchObject({ notBefore: 100 + backoff(1, 0.5) });
   });
   it('gives up after three attempts', () => {

@@ -45,6 +45,8 @@ export interface House extends AsyncDisposable {
   until(id: string, status: Status): Promise<Generation>;
   /** The gateway dies at once: nothing is stopped, drained or handed over. Then a new one opens on the same store. */
   crashAndRestart(): Promise<void>;
+  /** The disk is full from now on, or has room again. */
+  full(on: boolean): void;
   /** Stops politely and opens again. */
   restart(): Promise<void>;
 }
@@ -159,7 +161,7 @@ export async function openHouse({
     ...settings,
   };
   const open = async () => {
-    const life = { alive: true };
+    const life = { alive: true, full: false };
     const real = await openStore({ path: join(directory, 'darkroom.db'), clock });
     const store = mortal(real, life);
     const fleet = await openFleet({
@@ -207,6 +209,9 @@ export async function openHouse({
       current = await open();
       Object.assign(house, current);
     },
+    full(on) {
+      current.life.full = on;
+    },
     async restart() {
       await close(current);
       current = await open();
@@ -220,8 +225,10 @@ export async function openHouse({
   return house;
 }
 
-/** A store that a killed process can no longer reach: after death nothing it was asked ever answers. */
-function mortal<T extends object>(of: T, life: { alive: boolean }): T {
+const WRITES = new Set(['append', 'insert']);
+
+/** A store that can run full, and that a killed process can no longer reach: after death nothing it was asked ever answers. */
+function mortal<T extends object>(of: T, life: { alive: boolean; full: boolean }): T {
   return new Proxy(of, {
     get(target, name, receiver) {
       const value: unknown = Reflect.get(target, name, receiver);
@@ -229,6 +236,7 @@ function mortal<T extends object>(of: T, life: { alive: boolean }): T {
       if (typeof value !== 'function') return value;
       return (...args: unknown[]) => {
         if (!life.alive) return new Promise(() => {});
+        if (life.full && WRITES.has(String(name))) return Promise.reject(new Error('no space left on device'));
         const result: unknown = value.apply(target, args);
         return result instanceof Promise ? result.then((v) => (life.alive ? v : new Promise(() => {}))) : result;
       };

@@ -19,7 +19,10 @@ export class ManualClock implements Clock {
     this.#start = start;
   }
 
-  now = (): number => this.#now;
+  /** What someone added to the wall clock; the monotonic one knows nothing of it. */
+  #set = 0;
+
+  now = (): number => this.#now + this.#set;
   monotonic = (): number => this.#now - this.#start;
   sleep = (ms: number, signal?: AbortSignal): Promise<void> => sleepOn(this, ms, signal);
 
@@ -28,6 +31,11 @@ export class ManualClock implements Clock {
     this.#timers.add(timer);
     return { [Symbol.dispose]: () => void this.#timers.delete(timer) };
   };
+
+  /** Someone sets the wall clock (negative: back). */
+  set(ms: number): void {
+    this.#set += ms;
+  }
 
   /** Timers not yet due. A test that ends with some has left a sleeper behind. */
   get pending(): number {
