@@ -132,6 +132,9 @@ function createBody({ spec, draining, connection, system, onChange }: MemberOpti
 /** Failures after which nothing can be said to be loaded: the process died, or emptied its memory. */
 const FORGETS = new Set<Failure['code']>(['node_lost', 'out_of_memory']);
 
+/** The built-in renderer cannot be lost; what fails there was rehearsed, and must not take it from everybody else. */
+const isPartOfUs = ({ kind }: NodeSpec): boolean => kind === 'sketch';
+
 function blame({ residency, watch, slots, breaker }: Body, { code, message }: Failure, key: string): void {
   if (FORGETS.has(code)) residency.clear();
   if (FAILURES[code].blame !== 'node' || code === 'model_error') return;
@@ -200,7 +203,7 @@ export function createMember(options: MemberOptions): Member {
     adopt: take,
     learned({ residency: key, warm, renderMs, failure }) {
       if (closing) return;
-      if (failure !== null) return blame(body, failure, key);
+      if (failure !== null) return isPartOfUs(spec) ? undefined : blame(body, failure, key);
       if (renderMs === null) return;
       residency.rendered(timings.learn(spec.id, key, renderMs, warm), !warm);
       breaker.succeeded();

@@ -58,6 +58,16 @@ test.each([
   expect(viewOf(scene)).toMatchObject({ status: 'online', freeSlots: 1 });
 });
 
+test('whatever fails on the built-in renderer, it stays there for everybody', async () => {
+  const scene = await openScene([], { specs: [nodeSpec('a', { kind: 'sketch', slots: 2 })] });
+  for (const code of ['node_lost', 'out_of_memory', 'run_timeout'] as const) {
+    fail(scene, code, 5);
+    expect(viewOf(scene)).toMatchObject({ status: 'online', freeSlots: 2 });
+  }
+  await calm(scene);
+  expect(viewOf(scene)).toMatchObject({ status: 'online', freeSlots: 2 });
+});
+
 test('a run timeout counts only when the node had more than twice the time it was expected to need', async () => {
   const scene = await openScene(['a']);
   const slow = async (ms: number) => {
