@@ -18,6 +18,8 @@ export const Learned = z.strictObject({
 });
 export type Learned = z.infer<typeof Learned>;
 
+/** No render takes longer: a longer one, or one of less than nothing, is a clock that was set, or a machine that slept. */
+const LONGEST_MS = 24 * 60 * 60 * 1000;
 /** Weight of the newest sample. */
 const ALPHA = 0.3;
 /** A warm run shorter than this share of the average was served from a cache … */
@@ -26,7 +28,10 @@ const CACHED_SHARE = 0.2;
 const CACHED_RUNS = 3;
 
 export interface Timings {
-  /** A render of this length was seen. Returns the part of it that was rendering, not loading, as far as is known. */
+  /**
+   * A render of this length was seen. Returns the part of it that was rendering, not loading, as far as is known. What
+   * cannot be the length of a render is ignored, and no part of it counts.
+   */
   learn(node: NodeId, residency: string, renderMs: Millis, warm: boolean): Millis;
   /** On this node, else over all nodes; null where nothing was learned. */
   of(node: NodeId | null, residency: string): { readonly renderMs: Millis | null; readonly loadMs: Millis | null };
@@ -67,6 +72,7 @@ export function createTimings(known: readonly Learned[]): Timings {
 
   return {
     learn(node, residency, ms, warm) {
+      if (!(ms >= 0 && ms <= LONGEST_MS)) return 0;
       const row = book.get(residency)?.get(node) ?? { node, residency, renderMs: null, loadMs: null, coldMs: null };
       if (!looksCached(row, ms)) put(warm ? withWarm(row, ms) : withCold(row, ms));
       return warm ? ms : Math.min(ms, of(node, residency).renderMs ?? 0);

@@ -16,6 +16,15 @@ test('what was learned survives a restart', async () => {
   expect(again.views()[0]?.timing('flux')).toEqual({ renderMs: 10_000, loadMs: 15_000 });
 });
 
+test('a clock that was set does not cost what was learned', async () => {
+  const scene = await openScene(['a']);
+  scene.fleet.learned('a', { residency: 'flux', warm: true, renderMs: 10_000, failure: null });
+  scene.fleet.learned('a', { residency: 'sdxl', warm: true, renderMs: -3_597_940, failure: null });
+  const again = await reopen(scene);
+  expect(again.estimate('flux', 'a', { renderMs: 1, loadMs: 1 }).renderMs).toBe(10_000);
+  expect(again.estimate('sdxl', 'a', { renderMs: 1, loadMs: 1 }).renderMs).toBe(1);
+});
+
 test('many lessons make one write, two seconds after the first', async () => {
   const file = join(await freshDirectory(), 'book.json');
   const system = testSystem();

@@ -40,6 +40,19 @@ test('a run served from a cache does not count; three in a row do, for then the 
   expect(timings.of('a', 'flux').renderMs).toBeCloseTo(7_300);
 });
 
+test.each([-3_597_940, 86_400_001, Number.NaN, Number.POSITIVE_INFINITY])(
+  'a run of %d ms was measured by a clock that was set, and teaches nothing',
+  (ms) => {
+    const timings = createTimings([]);
+    for (const warm of [true, false]) expect(timings.learn('a', 'flux', ms, warm)).toBe(0);
+    expect(timings.rows()).toEqual([]);
+    timings.learn('a', 'flux', 10_000, true);
+    timings.learn('a', 'flux', ms, true);
+    timings.learn('a', 'flux', ms, false);
+    expect(timings.of('a', 'flux')).toEqual({ renderMs: 10_000, loadMs: null });
+  },
+);
+
 test('a cached run between real ones never counts', () => {
   const timings = createTimings([]);
   for (const ms of [10_000, 500, 500, 10_000, 500, 500, 10_000]) timings.learn('a', 'flux', ms, true);
