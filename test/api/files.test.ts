@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { GatewayError } from '../../src/domain/failure.ts';
+import { settle, until } from '../harness/manual-clock.ts';
 import { ADMIN_KEY, FILE, NOW, sha256 } from './fake-gateway.ts';
 import { type Served, served } from './served.ts';
 
@@ -178,6 +179,77 @@ describe('uploads', () => {
     expect(inForm.status).toBe(413);
     expect(inForm.error.code).toBe('too_large');
     expect(s.gateway.uploaded.length).toBe(0);
+  });
+
+  describe('of a form that breaks', () => {
+    const head = '--b\r\ncontent-disposition: form-data; name="f"; filename="a.png"\r\n\r\n';
+    const headers = { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'multipart/form-data; boundary=b' };
+    const started = (s: Served) => {
+      const request = http.request(`${s.url}/v1/uploads`, { method: 'POST', headers });
+      const answer = new Promise<{ status: number | undefined; code: string }>((resolve, reject) => {
+        request.on('error', reject).on('response', (response) => {
+          response.toArray().then((chunks) => {
+            const code = JSON.parse(Buffer.concat(chunks).toString()).error.code;
+            resolve({ status: response.statusCode, code });
+          }, reject);
+        });
+      });
+      return { request, answer };
+    };
+    const invalid = { status: 422, code: 'invalid_request' };
+    const alive = async (s: Served) => expect((await s.call('/healthz')).status).toBe(200);
+
+    it('answers 422 when it ends before anybody reads', async () => {
+      const s = await served();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      s.gateway.uploadsFrom = promise;
+      const { request, answer } = started(s);
+      request.end(`${head}half of`);
+      await settle(50);
+      resolve();
+      expect(await answer).toEqual(invalid);
+      await alive(s);
+    });
+
+    it('goes on when it ends after its reader has let go', async () => {
+      const s = await served();
+      s.gateway.failWith.upload = new GatewayError('invalid_request', 'This is not a picture.');
+      const { request, answer } = started(s);
+      request.write(`${head}half of`);
+      expect(await answer).toEqual(invalid);
+      await new Promise<void>((resolve) => request.end('a picture', resolve));
+      await settle(50);
+      await alive(s);
+    });
+
+    it('answers 413 to too much without an end', async () => {
+      const s = await served();
+      const { request, answer } = started(s);
+      request.write(head);
+      request.end(Buffer.alloc(64 * MEGABYTE + 30_000));
+      expect(await answer).toEqual({ status: 413, code: 'too_large' });
+      await alive(s);
+    });
+
+    it('answers 422 to part headers that are none, while more is to come', async () => {
+      const s = await served();
+      const { request, answer } = started(s);
+      request.write(`\r\n--b\r\n\0: 1\r\n\r\n\r\n--b\r\n\0: 1\r\n\r\n`);
+      expect(await answer).toEqual(invalid);
+      request.destroy();
+      await alive(s);
+    });
+
+    it('goes on when its sender goes away', async () => {
+      const s = await served();
+      const { request, answer } = started(s);
+      request.write(`${head}half of`);
+      await until(() => s.gateway.seen.uploading, 'the reading');
+      request.destroy();
+      await expect(answer).rejects.toThrow();
+      await settle(50);
+      await alive(s);
+    });
   });
 
   it('passes on what the sniffing says, before everything was sent', async () => {

@@ -1,7 +1,7 @@
 // Input pictures: multipart or the raw bytes, streamed through and never held. The first file part counts; the gateway
 // sniffs what it is, whatever the headers say.
 
-import { pipeline, Readable } from 'node:stream';
+import { finished, Readable } from 'node:stream';
 import busboy from 'busboy';
 import type { Request } from 'express';
 import { MAX_UPLOAD_BYTES, renderUpload, UploadBody } from '../../contract/uploads.ts';
@@ -44,20 +44,25 @@ async function bytesOf(request: Request): Promise<Readable> {
   return multipart ? firstFile(request) : request;
 }
 
-/** The stream of the first file part. Whatever follows it is read and dropped. */
+/**
+ * The stream of the first file part. Whatever follows it is read and dropped. A form may break at any time, also before
+ * its file is read and after its reader has let go: somebody always listens.
+ */
 function firstFile(request: Request): Promise<Readable> {
   return new Promise((resolve, reject) => {
     const form = parserOf(request);
-    let found = false;
-    form.on('file', (_field, file) => {
-      found = true;
-      resolve(file);
+    form.on('file', (_field, file) => resolve(file.on('error', heard)));
+    form.on('error', (error: Error) => form.destroy(error)); // busboy complains of part headers and goes on
+    form.on('close', () => reject(malformed(form.errored))); // without effect once there is a file
+    finished(request, { writable: false }, (error) => {
+      if (error) form.destroy(error);
     });
-    pipeline(request, form, (error) => {
-      if (!found) reject(malformed(error ?? undefined));
-    });
+    request.pipe(form);
   });
 }
+
+/** Whoever reads a broken stream is told by the reading. */
+const heard = () => {};
 
 function parserOf(request: Request): busboy.Busboy {
   const limits = { files: 1, fields: 20, fieldSize: 10_000, fileSize: MAX_UPLOAD_BYTES + 1 };
@@ -88,5 +93,5 @@ function bounded(bytes: Readable): Readable {
       throw error instanceof GatewayError ? error : malformed(error);
     }
   }
-  return Readable.from(counted(), { objectMode: false });
+  return Readable.from(counted(), { objectMode: false }).on('error', heard);
 }
