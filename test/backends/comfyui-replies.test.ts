@@ -248,6 +248,15 @@ test('bare NaN and Infinity are read as null, and left alone inside text', () =>
   expect(() => parseJson('<html>')).toThrow(SyntaxError);
 });
 
+test.each([
+  ['a string of quotes that never ends', `{"a": NaN, "b": "${'\\"'.repeat(2_000_000)}`],
+  ['a string that ends in a backslash', `{"a": NaN, "b": "${'x'.repeat(2_000_000)}\\`],
+  ['quotes and nothing else', `NaN${'"'.repeat(2_000_001)}`],
+  ['constants and nothing else', 'NaN'.repeat(1_000_000)],
+])('broken JSON is given up on after one reading, however long: %s', (_, raw) => {
+  expect(() => parseJson(raw)).toThrow(SyntaxError);
+});
+
 test('the keys of a streamed object are found wherever the pieces are cut', async () => {
   const object = { A: { input: { x: ['{"', 1] } }, 'B "q" \\': {}, ünï: { list: [{ deep: NaN }] }, C: 'A: {' };
   const raw = Buffer.from(JSON.stringify(object).replace(':null', ': NaN'));

@@ -154,7 +154,7 @@ function report(
     schedulers: list('KSampler.scheduler'),
     upscalers: list('UpscaleModelLoader.model_name'),
     classes,
-    files: Object.fromEntries(Object.entries(choices).filter(([key]) => /Loader\w*\.\w+_name\d?$/.test(key))),
+    files: Object.fromEntries(Object.entries(choices).filter(([key]) => /^\w*Loader\w*\.\w+_name\d?$/.test(key))),
     foreignQueue,
   };
 }

@@ -57,14 +57,35 @@ export const classReply = z.record(
   z.object({ input: z.object({ required: inputs.catch({}), optional: inputs.catch({}) }) }),
 );
 
+const BARE = /-?\bInfinity\b|\bNaN\b/g;
+
 /** Parses JSON as Python writes it. Throws SyntaxError when it is not JSON even so. */
 export function parseJson(raw: string): unknown {
   try {
     return JSON.parse(raw) as unknown;
   } catch {
-    const mended = raw.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g, (token) =>
-      token.startsWith('"') ? token : 'null',
-    );
-    return JSON.parse(mended) as unknown;
+    return JSON.parse(mended(raw)) as unknown;
   }
+}
+
+/** Null for what is bare outside strings. Reads every letter once, however broken the text is. */
+function mended(raw: string): string {
+  let text = '';
+  for (let at = 0; at < raw.length; ) {
+    const quote = raw.indexOf('"', at);
+    const begin = quote === -1 ? raw.length : quote;
+    const end = endOfString(raw, begin);
+    text += raw.slice(at, begin).replace(BARE, 'null') + raw.slice(begin, end);
+    at = end;
+  }
+  return text;
+}
+
+/** Behind the closing quote of the string that opens at `quote`, or the end of the text. */
+function endOfString(raw: string, quote: number): number {
+  for (let at = quote + 1; at < raw.length; at++) {
+    if (raw[at] === '\\') at++;
+    else if (raw[at] === '"') return at + 1;
+  }
+  return raw.length;
 }
