@@ -11,7 +11,7 @@ import type { Bytes } from '../domain/units.ts';
 import type { Random } from '../system/system.ts';
 
 /** What goes wrong on our side of a stream; all else is the sender's. */
-const DISK = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOENT']);
+const DISK = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOENT']);
 /** Written in few large pieces rather than one per network packet. */
 const WRITE_STEP = 1024 * 1024;
 

@@ -3,7 +3,7 @@
 // place. Everything blocking is done with blocking calls, since the thread is the task's own.
 
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, statSync, writevSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileTypeFromFile } from 'file-type';
 import type { Kind } from '../domain/model.ts';
@@ -206,11 +206,15 @@ function withSidecar(staged: Staged, provenance: Provenance | null): Staged {
   return { ...staged, sidecar };
 }
 
+/** A write may be cut short without an error where the disk is full: `writeFileSync` goes on until it gets one. */
 function writeDurably(path: string, pieces: readonly Buffer[]): void {
   const fd = openSync(path, 'wx');
   try {
-    writevSync(fd, pieces as Buffer[]);
+    for (const piece of pieces) writeFileSync(fd, piece);
     fsyncSync(fd);
+    const wanted = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const { size } = fstatSync(fd);
+    if (size !== wanted) throw new Error(`only ${size} of ${wanted} bytes could be written`);
   } finally {
     closeSync(fd);
   }
