@@ -24,7 +24,7 @@ export interface Darkroom {
   readonly gateway: Gateway;
   /** The file that holds the admin key, when the gateway made it. */
   readonly adminKeyFile: string | null;
-  /** Doors → scheduler → drain → hand over the rest → pool → store. Idempotent. */
+  /** No new work → running work may finish → the rest is handed over → doors → nodes → pool → store. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -48,7 +48,7 @@ export async function openDarkroom(
     const url = await listen(server, config.host, config.port);
     closers.push(() => shut(server, system.clock));
     closers.push(() => api.close()); // before the server, which would wait for its sockets
-    closers.push(() => gateway.drain());
+    closers.push(() => gateway.stop()); // and before the doors: who waits may go on asking while running work finishes
     return { url, gateway, adminKeyFile, stop: closeAll };
   } catch (error) {
     await closeAll();

@@ -1,41 +1,29 @@
 // The identity of a request, for idempotency: what defines the picture, and nothing else.
 
 import { createHash } from 'node:crypto';
-import type { GenerationRequest } from '../contract/generations.ts';
+import type { InputRef, Params } from '../domain/params.ts';
 
 /**
- * Hash of the logical request: what defines the picture, and nothing else. Two ways of saying the same (`size` or
- * `width` and `height`, an `n` of 1 or none) hash alike; the seed is left out, since a retry may draw another.
+ * Hash of the logical request. It is taken of what a request resolved to, so two ways of saying the same (`size` or
+ * `width` and `height`, a default written out or left out, an alias or its model) hash alike. The seed is left out, since
+ * a retry may draw another. `softened`: the prompt to use after a refusal.
  */
-export function requestHash(model: string, request: GenerationRequest): string {
-  const { width, height } = request.size === undefined ? request : sides(request.size);
+export function requestHash(model: string, { seed: _, ...params }: Params, softened: string | null): string {
+  const { negativePrompt, initImage, mask } = params;
   const logical = {
     model,
-    prompt: request.prompt ?? '',
-    negative_prompt: request.negative_prompt,
-    softened_prompt: request.softened_prompt,
-    width,
-    height,
-    aspect_ratio: request.aspect_ratio,
-    guidance: request.guidance,
-    steps: request.steps,
-    sampler: request.sampler,
-    scheduler: request.scheduler,
-    n: request.n ?? 1,
-    loras: request.loras ?? [],
-    init_image: request.init_image,
-    mask: request.mask,
-    strength: request.strength,
-    inputs: request.inputs ?? {},
-    output: request.output ?? {},
+    ...params,
+    negativePrompt: negativePrompt || null,
+    initImage: picture(initImage),
+    mask: picture(mask),
+    softened,
   };
   return createHash('sha256').update(canonical(logical)).digest('hex');
 }
 
-function sides(size: string): { width: number; height: number } {
-  const [width, height] = size.split('x');
-  return { width: Number(width), height: Number(height) };
-}
+/** The same picture is the same whichever way it came. */
+const picture = (ref: InputRef | null): string | null =>
+  ref === null ? null : ref.kind === 'url' ? ref.url : ref.sha256;
 
 /** JSON with sorted keys; absent and undefined are the same. */
 function canonical(value: unknown): string {

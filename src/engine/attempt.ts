@@ -95,7 +95,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
             break;
           case 'progress':
             mine.progress = {
-              fraction: Math.max(mine.progress.fraction, Math.min(1, event.fraction)),
+              fraction: Math.max(mine.progress.fraction, Math.min(1, Math.round(event.fraction * 1000) / 1000)),
               message: event.message,
             };
             hub.progress({

@@ -35,7 +35,7 @@ export async function fileBehind(
 ): Promise<FileToServe> {
   const { id, index, what, expires } = link;
   if (!media.links.verify({ generation: id, index, what, expiresAt: expires }, signature, system.clock.now())) {
-    throw new GatewayError('forbidden', 'This link is not valid or has expired; poll the generation for a fresh one.');
+    throw new GatewayError('forbidden', 'This link is not valid, or has expired.');
   }
   const g = await store.generations.get(id);
   const output = g?.state.status === 'succeeded' ? g.state.outputs[index] : undefined;

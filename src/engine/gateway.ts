@@ -111,9 +111,7 @@ export interface Gateway {
   ready(): Promise<{ readonly ok: boolean; readonly reason: string | null }>;
   readonly draining: boolean;
   stats(): Stats;
-  /** No new work is taken or started from now on; asking and watching go on. Idempotent. */
-  drain(): Promise<void>;
-  /** No new work; running work may finish for `drainMs`, the rest is handed over. Idempotent. */
+  /** No new work; running work may finish for `drainMs`, the rest is handed over. Asking and watching go on. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -239,15 +237,12 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       creditsCharged: recorder.charged,
       commits: store.commits,
     }),
-    drain,
     stop() {
       stopping ??= (async () => {
         await drain();
         if (!(await attempts.idle(settings.drainMs)))
           log.info({ running: attempts.size }, 'handing over what still runs');
         await attempts.stop();
-        view[Symbol.dispose]();
-        recorder[Symbol.dispose]();
       })();
       return stopping;
     },

@@ -20,9 +20,18 @@ export async function resolveInput(
   if (source === undefined) return null;
   if (source.startsWith('upl_')) return fromUpload(rooms, caller, path, source);
   if (source.startsWith('gen_')) return fromOutput(rooms, caller, path, source);
-  if (/^data:/i.test(source)) return rooms.media.accept(dataUrlToStream(source), AbortSignal.timeout(ACCEPT_MS));
+  if (/^data:/i.test(source)) return fromData(rooms, path, source);
   refuseUrl(path, source, rooms.settings.allowPrivate);
   return { kind: 'url', url: source };
+}
+
+async function fromData(rooms: Rooms, path: string, url: string): Promise<InputRef> {
+  try {
+    return await rooms.media.accept(dataUrlToStream(url), AbortSignal.timeout(ACCEPT_MS));
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.failure.code !== 'invalid_request') throw error;
+    throw refused(path, error.message);
+  }
 }
 
 async function fromUpload(rooms: Rooms, caller: Caller, path: string, id: string): Promise<InputRef> {

@@ -12,7 +12,7 @@ import type { Hub } from './hub.ts';
 /** Recent generations kept in memory, for polls. */
 const RECENT = 5_000;
 
-export interface Recorder extends Disposable {
+export interface Recorder {
   get(id: GenerationId): Promise<Generation | null>;
   /** The newest known state without asking the store; undefined when it is not among the recent. */
   recent(id: GenerationId): Generation | undefined;
@@ -68,7 +68,7 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
       charged += generation.charged;
     }
   };
-  const subscription = store.onCommit((recorded) => {
+  store.onCommit((recorded) => {
     for (const one of recorded) keepUp(one);
     hub.publish(recorded);
     for (const listener of listeners) listener(recorded);
@@ -117,6 +117,5 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
     get charged() {
       return charged;
     },
-    [Symbol.dispose]: () => subscription[Symbol.dispose](),
   };
 }

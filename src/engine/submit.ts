@@ -82,7 +82,7 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
     maxCredits,
     requestedModel: name === model.id ? null : name,
     idempotencyKey: request.idempotency_key ?? null,
-    requestHash: requestHash(model.id, request),
+    requestHash: requestHash(model.id, params, request.softened_prompt ?? null),
     previousId: null,
     kind: model.kind,
     seq: 1,

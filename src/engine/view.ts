@@ -30,19 +30,13 @@ export interface ViewOptions {
 
 export type Viewer = (g: Generation, baseUrl: string) => View;
 
-export function createViewer({
-  rooms,
-  recorder,
-  backlog,
-  attempts,
-  workspaceNow,
-  swept,
-}: ViewOptions): Viewer & Disposable {
+export function createViewer({ rooms, recorder, backlog, attempts, workspaceNow, swept }: ViewOptions): Viewer {
   const { fleet, catalog, media, settings } = rooms;
   const { clock } = rooms.system;
   /** How the fleet stands to a model; asked on every poll of a queued generation, changes when the fleet does. */
   const stands = new Map<string, { readonly reason: QueueReason; readonly able: number }>();
-  const subscriptions = [fleet.onChange(() => stands.clear()), catalog.onChange(() => stands.clear())];
+  fleet.onChange(() => stands.clear());
+  catalog.onChange(() => stands.clear());
 
   const standing = (g: Generation) => {
     const { model: id, pictures } = laneOf(g);
@@ -108,9 +102,5 @@ export function createViewer({
       },
     };
   };
-  return Object.assign(view, {
-    [Symbol.dispose]() {
-      for (const s of subscriptions) s[Symbol.dispose]();
-    },
-  });
+  return view;
 }

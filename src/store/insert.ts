@@ -46,8 +46,10 @@ const needsOf = (drafts: readonly Generation[]): Needs => ({
 
 function admit(tx: Transaction, draft: Generation, now: number): Inserted {
   const claim = liveClaim(tx, draft, now);
-  if (claim !== undefined && claim.requestHash !== draft.requestHash) return refuse(claimedByAnother(claim));
-  if (claim !== undefined && !spent(claim.generation)) return { outcome: 'replayed', generation: claim.generation };
+  if (claim !== undefined && !spent(claim.generation)) {
+    if (claim.requestHash !== draft.requestHash) return refuse(claimedByAnother(claim));
+    return { outcome: 'replayed', generation: claim.generation };
+  }
   const refusal = refusalFor(tx, draft);
   if (refusal !== null) return refuse(refusal);
   return place(tx, claim === undefined ? draft : { ...draft, previousId: claim.generation.id }, now);

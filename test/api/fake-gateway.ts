@@ -174,7 +174,6 @@ export function fakeGateway(clock: Clock): FakeGateway {
 
   const gateway: FakeGateway = {
     draining: false,
-    drain: async () => {},
     failWith: {},
     seen: {},
     uploaded: [],

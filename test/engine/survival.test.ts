@@ -103,5 +103,8 @@ describe('idempotency keys', () => {
     const second = await house.ask({ idempotency_key: 'k' });
     expect(second).toMatchObject({ previousId: first.id });
     expect(second.id).not.toBe(first.id);
+    await house.gateway.cancel(house.admin, second.id);
+    const softer = await house.ask({ idempotency_key: 'k', prompt: 'a calm lighthouse' });
+    expect(softer).toMatchObject({ previousId: second.id });
   });
 });
