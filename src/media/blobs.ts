@@ -1,11 +1,13 @@
 // Where blobs live: local files under `blobs/ab/cd/<sha256>.<ext>`, never changed once there. A file appears by rename
-// after it and its directory entry are on disk, so a key that was given out stays good through a power loss.
+// after it and its directory entry are on disk, so a key that was given out stays good through a power loss. Equal
+// content is one file: who stores it again relies on a file that is being swept for another, so it is spared a while.
 
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { GatewayError } from '../domain/failure.ts';
-import type { Bytes } from '../domain/units.ts';
+import type { Bytes, Millis } from '../domain/units.ts';
+import type { Clock } from '../system/system.ts';
 import { type Extension, FORMATS } from './formats.ts';
 
 export interface BlobStat {
@@ -22,8 +24,11 @@ export interface Blobs {
   open(key: string, range?: { readonly start: number; readonly end: number }): Promise<Readable>;
   /** A local path of the blob for workers and uploads (fetched to scratch where the store is remote). Throws GatewayError('not_found'). */
   path(key: string): Promise<string>;
-  /** Removes the blob with its sidecar and thumbnail. Idempotent. */
-  remove(key: string): Promise<void>;
+  /**
+   * Removes the blob with its sidecar and thumbnail. Idempotent. False: it was left where it is, because the same content
+   * was stored again within the last ten minutes and may not be on record yet; ask again later, if nobody refers to it.
+   */
+  remove(key: string): Promise<boolean>;
   /** Sum of all blobs, from a running count. */
   usedBytes(): Promise<Bytes>;
 }
@@ -36,6 +41,8 @@ export interface BlobStore extends Blobs {
 
 const KEY = /^[0-9a-f]{64}\.[a-z0-9]{2,4}(\.thumb\.webp)?$/;
 const THUMBNAIL = '.thumb.webp';
+/** From storing a file to its record: other files of the same generation may have to be fetched in between. */
+const SPARED_MS = 10 * 60_000;
 
 /** A thumbnail's key is made from its picture's, so each can be found from the other. */
 export const thumbnailKey = (key: string): string => `${key}${THUMBNAIL}`;
@@ -47,10 +54,11 @@ export const sidecarKey = (key: string): string => `${key.slice(0, 64)}.json`;
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT';
 const missing = () => new GatewayError('not_found', 'The file is not there; it may have been swept.');
 
-export async function openBlobs(directory: string): Promise<BlobStore> {
+export async function openBlobs(directory: string, clock: Pick<Clock, 'monotonic'>): Promise<BlobStore> {
   await mkdir(directory, { recursive: true });
   const pathOf = (key: string) => join(directory, key.slice(0, 2), key.slice(2, 4), key);
-  const placing = new Map<string, Promise<void>>();
+  const inTurn = createTurns();
+  const spared = createSpared(clock);
   const count = startCount(directory);
 
   const size = async (key: string): Promise<Bytes | null> => {
@@ -62,23 +70,21 @@ export async function openBlobs(directory: string): Promise<BlobStore> {
       throw error;
     }
   };
-  const place = async (key: string, from: string) => {
-    if ((await size(key)) !== null) return;
-    count.arrived(key, (await stat(from)).size);
-    await rename(from, pathOf(key));
-  };
-  /** Two at once with the same content: the second finds the first one's file. */
-  const placeOnce = (key: string, from: string) => {
-    const placed = placing.get(key) ?? place(key, from).finally(() => placing.delete(key));
-    placing.set(key, placed);
-    return placed;
-  };
-  const drop = async (key: string) => {
-    const bytes = await size(key);
-    if (bytes === null) return;
-    await rm(pathOf(key), { force: true });
-    count.left(bytes);
-  };
+  const place = (key: string, from: string) =>
+    inTurn(key, async () => {
+      if ((await size(key)) !== null) return spared.add(key);
+      count.arrived(key, (await stat(from)).size);
+      await rename(from, pathOf(key));
+    });
+  const drop = (key: string) =>
+    inTurn(key, async () => {
+      if (spared.has(key)) return false;
+      const bytes = await size(key);
+      if (bytes === null) return true;
+      await rm(pathOf(key), { force: true });
+      count.left(bytes);
+      return true;
+    });
 
   return {
     async stat(key) {
@@ -101,7 +107,7 @@ export async function openBlobs(directory: string): Promise<BlobStore> {
       for (const { key, from } of files) {
         const home = dirname(pathOf(key));
         const made = await mkdir(home, { recursive: true });
-        await placeOnce(key, from);
+        await place(key, from);
         for (const path of made === undefined ? [home] : [home, dirname(home), directory]) changed.add(path);
       }
       await Promise.all([...changed].map(syncDirectory));
@@ -109,13 +115,46 @@ export async function openBlobs(directory: string): Promise<BlobStore> {
     async remove(key) {
       await count.scanned;
       const belongings = pictureKey(key) === null ? [thumbnailKey(key), sidecarKey(key)] : [];
-      for (const each of [key, ...belongings]) await drop(each);
+      if (!(await drop(key))) return false;
+      for (const each of belongings) await drop(each);
+      return true;
     },
     usedBytes: () => count.total(),
   };
 }
 
 const mediaTypeOf = (key: string): string => FORMATS[key.slice(key.lastIndexOf('.') + 1) as Extension].mediaType;
+
+/** One after the other for one key, so that no file is found that is being removed. */
+function createTurns() {
+  const last = new Map<string, Promise<unknown>>();
+  return <T>(key: string, work: () => Promise<T>): Promise<T> => {
+    const mine = (last.get(key) ?? Promise.resolve()).then(work, work);
+    last.set(key, mine);
+    const over = () => {
+      if (last.get(key) === mine) last.delete(key);
+    };
+    mine.then(over, over);
+    return mine;
+  };
+}
+
+/** Keys whose content was stored again a moment ago, oldest first. */
+function createSpared(clock: Pick<Clock, 'monotonic'>) {
+  const until = new Map<string, Millis>();
+  return {
+    add(key: string) {
+      const now = clock.monotonic();
+      until.delete(key);
+      until.set(key, now + SPARED_MS);
+      for (const [oldest, end] of until) {
+        if (end > now) break;
+        until.delete(oldest);
+      }
+    },
+    has: (key: string) => (until.get(key) ?? Number.NEGATIVE_INFINITY) > clock.monotonic(),
+  };
+}
 
 async function syncDirectory(path: string): Promise<void> {
   await using directory = await open(path, 'r');

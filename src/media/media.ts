@@ -49,7 +49,7 @@ export interface MediaOptions {
 /** Opens the store in `directory`, making it where it is missing. */
 export async function openMedia({ directory, system, secret, workers }: MediaOptions): Promise<Media> {
   const staging = await openStaging(join(directory, 'staging'), system.random);
-  const blobs = await openBlobs(join(directory, 'blobs'));
+  const blobs = await openBlobs(join(directory, 'blobs'), system.clock);
   const pool = createPool({ clock: system.clock, workers });
   const thumbnails = createThumbnails({ blobs, pool, staging, log: system.log });
   const room = { staging, pool, blobs, thumbnails };

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { type BlobStore, openBlobs } from '../../src/media/blobs.ts';
+import { ManualClock } from '../harness/manual-clock.ts';
 import { read, refusal } from './fixtures/room.ts';
 
 async function openStore() {
@@ -16,7 +17,8 @@ async function openStore() {
     await blobs.put([{ key, from }]);
     return key;
   };
-  return { directory: join(directory, 'blobs'), blobs: await openBlobs(join(directory, 'blobs')), put };
+  const clock = new ManualClock();
+  return { directory: join(directory, 'blobs'), blobs: await openBlobs(join(directory, 'blobs'), clock), clock, put };
 }
 
 test('a blob lies in a fan of directories and is read whole or in part', async () => {
@@ -60,8 +62,35 @@ test('removing a blob takes its sidecar and thumbnail along, and the count follo
   expect(await blobs.stat(other)).not.toBeNull();
 });
 
+test('what was stored again a moment ago is spared, for its new owner may not be on record yet', async () => {
+  const { blobs, clock, put } = await openStore();
+  const key = await put(blobs, 'picture');
+  await put(blobs, 'picture');
+  expect(await blobs.remove(key)).toBe(false);
+  await clock.advance(9 * 60_000);
+  await put(blobs, 'picture');
+  await clock.advance(9 * 60_000);
+  expect(await blobs.remove(key)).toBe(false);
+  expect(await blobs.stat(key)).not.toBeNull();
+  await clock.advance(60_001);
+  expect(await blobs.remove(key)).toBe(true);
+  expect(await blobs.stat(key)).toBeNull();
+  await put(blobs, 'picture');
+  expect(await blobs.remove(key)).toBe(true);
+  expect(await blobs.usedBytes()).toBe(0);
+});
+
+test('whoever stores a file while it is removed has it afterwards', async () => {
+  const { blobs, put } = await openStore();
+  const texts = Array.from({ length: 50 }, (_, i) => `picture ${i}`);
+  const keys = await Promise.all(texts.map((text) => put(blobs, text)));
+  await Promise.all(texts.flatMap((text, i) => [put(blobs, text), blobs.remove(keys[i] ?? ''), put(blobs, text)]));
+  for (const key of keys) expect(await blobs.stat(key)).not.toBeNull();
+  expect(await blobs.usedBytes()).toBe(texts.join('').length);
+});
+
 test('the count survives a restart and counts nothing twice that arrives while it scans', async () => {
-  const { directory } = await openStore();
+  const { directory, clock } = await openStore();
   const home = (i: number) => join('00', i.toString(16).padStart(2, '0'));
   const keyAt = (i: number, rest: string) => `${home(i).replace('/', '')}${rest.repeat(60)}.png`;
   const all = Array.from({ length: 256 }, (_, i) => i);
@@ -70,7 +99,7 @@ test('the count survives a restart and counts nothing twice that arrives while i
     await writeFile(join(directory, home(i), keyAt(i, 'a')), 'here');
     await writeFile(join(directory, '..', keyAt(i, 'b')), 'new');
   }
-  const again = await openBlobs(directory);
+  const again = await openBlobs(directory, clock);
   const staged = all.map((i) => ({ key: keyAt(i, 'b'), from: join(directory, '..', keyAt(i, 'b')) }));
   await Promise.all(staged.map((file) => again.put([file])));
   expect(await again.usedBytes()).toBe(256 * ('here'.length + 'new'.length));
