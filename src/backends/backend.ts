@@ -75,7 +75,7 @@ export interface Connection {
   resume(job: Job, remote: RemoteRef, signal: AbortSignal): AsyncIterable<RunEvent>;
   /** Makes sure the node is not working on it, whatever its state. Resolves when that is so, or throws. Never touches another's work. */
   cancel(remote: RemoteRef, signal: AbortSignal): Promise<void>;
-  /** Does a run's slot-worth of work survive a gateway restart (so that `resume` can succeed)? */
+  /** Does a run's slot-worth of work survive a gateway restart (so that `resume` can succeed)? False while only a probe could tell. */
   readonly resumable: boolean;
   /** Why the server answers but will never run anything again until it is restarted; null or absent: nothing of the kind was seen. */
   readonly wedged?: string | null;

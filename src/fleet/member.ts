@@ -18,7 +18,7 @@ export interface AttemptReport {
   readonly residency: string;
   /** Was the model already loaded when it started (as far as we knew)? */
   readonly warm: boolean;
-  /** Until `rendered`; null when it never got there. */
+  /** Until `rendered`, by the monotonic clock; null when it never got there. */
   readonly renderMs: Millis | null;
   /** Null with `renderMs` null: the node would not take it, which says nothing about the node. */
   readonly failure: Failure | null;
