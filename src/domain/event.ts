@@ -3,8 +3,16 @@
 
 import type { Failure } from './failure.ts';
 import type { Attempt, Generation, GenerationState, Output, RemoteRef, Status } from './generation.ts';
-import { charge } from './price.ts';
+import type { Params } from './params.ts';
+import { charge, type Quote } from './price.ts';
 import type { Cursor, Millicredits, Millis, ModelId, NodeId } from './units.ts';
+
+/** Another model than the one asked for: its own parameters and price, never more than was reserved. */
+export interface Served {
+  readonly model: ModelId;
+  readonly params: Params;
+  readonly quote: Quote;
+}
 
 export type GenerationEvent =
   | { readonly type: 'submitted'; readonly at: Millis }
@@ -13,8 +21,8 @@ export type GenerationEvent =
       readonly at: Millis;
       readonly node: NodeId;
       readonly backend: string;
-      /** The model that serves, where an alias or a fallback took over. */
-      readonly model?: ModelId;
+      /** What serves, where an alias or a fallback took over. */
+      readonly served?: Served;
     }
   | { readonly type: 'submitted_to_node'; readonly at: Millis; readonly remote: RemoteRef }
   | {
@@ -96,16 +104,15 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
         n: attempt,
         node: event.node,
         backend: event.backend,
-        model: event.model ?? g.model,
+        model: event.served?.model ?? g.model,
         startedAt: event.at,
         finishedAt: null,
         outcome: null,
       };
       return {
         ...next,
-        model: event.model ?? g.model,
-        requestedModel:
-          event.model === undefined || event.model === g.model ? g.requestedModel : (g.requestedModel ?? g.model),
+        ...event.served,
+        requestedModel: event.served ? (g.requestedModel ?? g.model) : g.requestedModel,
         attempts: [...g.attempts, opened],
         state: { status: 'running', attempt, node: event.node, startedAt: event.at },
       };

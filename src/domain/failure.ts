@@ -27,7 +27,12 @@ export const FAILURES = {
   unknown_model: rule('caller', 'never', false, 'Pick a model from GET /v1/models.'),
   unsupported_input: rule('caller', 'never', false, 'Leave this input out, or pick a model that supports it.'),
   unauthenticated: rule('caller', 'never', false, 'Send a valid key as "Authorization: Bearer dk_…".'),
-  forbidden: rule('caller', 'never', false, 'Use a key with the needed scope, or a link as the gateway gave it out, before it expires.'),
+  forbidden: rule(
+    'caller',
+    'never',
+    false,
+    'Use a key with the needed scope, or a link as the gateway gave it out, before it expires.',
+  ),
   not_found: rule('caller', 'never', false, 'Check the id; it may belong to another workspace or be gone.'),
   conflict: rule('caller', 'never', false, 'Read the current state and decide again.'),
   idempotency_conflict: rule('caller', 'never', false, 'Use a new idempotency key for a different request.'),

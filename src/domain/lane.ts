@@ -14,13 +14,15 @@ export interface Lane {
   readonly loras: readonly string[];
   /** Input pictures given: they decide which routes and workflows fit. */
   readonly pictures: readonly ('init_image' | 'mask')[];
+  /** May an equivalent model stand in? */
+  readonly fallback: boolean;
   /** Nodes that failed this work before. */
   readonly avoid: readonly NodeId[];
 }
 
 /** The lane of a queued generation. The key is stored, so `parseLane` can read it back without the generation. */
 export function laneOf(
-  g: Pick<Generation, 'workspaceId' | 'priority' | 'batchId' | 'model' | 'params' | 'avoid'>,
+  g: Pick<Generation, 'workspaceId' | 'priority' | 'batchId' | 'model' | 'params' | 'fallback' | 'avoid'>,
 ): Lane {
   const loras = g.params.loras.map((l) => l.name).sort();
   const avoid = [...g.avoid].sort();
@@ -28,7 +30,8 @@ export function laneOf(
     ...(g.params.initImage === null ? [] : ['init_image' as const]),
     ...(g.params.mask === null ? [] : ['mask' as const]),
   ];
-  const key = JSON.stringify([g.workspaceId, g.priority, g.batchId, g.model, loras, pictures, avoid]);
+  const fallback = g.fallback === 'model';
+  const key = JSON.stringify([g.workspaceId, g.priority, g.batchId, g.model, loras, pictures, fallback, avoid]);
   return {
     key,
     workspaceId: g.workspaceId,
@@ -37,21 +40,23 @@ export function laneOf(
     model: g.model,
     loras,
     pictures,
+    fallback,
     avoid,
   };
 }
 
 export function parseLane(key: string): Lane {
-  const [workspaceId, priority, batchId, model, loras, pictures, avoid] = JSON.parse(key) as [
+  const [workspaceId, priority, batchId, model, loras, pictures, fallback, avoid] = JSON.parse(key) as [
     WorkspaceId,
     Priority,
     string | null,
     ModelId,
     string[],
     Lane['pictures'],
+    boolean,
     NodeId[],
   ];
-  return { key, workspaceId, priority, batchId, model, loras, pictures, avoid };
+  return { key, workspaceId, priority, batchId, model, loras, pictures, fallback, avoid };
 }
 
 /** A queued generation as the scheduler holds it. */

@@ -4,19 +4,24 @@
 import { findModel } from '../catalog/catalog.ts';
 import type { Workspace } from '../domain/caller.ts';
 import { failure } from '../domain/failure.ts';
+import type { Lane } from '../domain/lane.ts';
 import type { Meters } from '../domain/meters.ts';
-import { type LaneView, type Placement, place } from '../domain/placement.ts';
+import type { Model } from '../domain/model.ts';
+import { type LaneView, obstacle, type Placement, place } from '../domain/placement.ts';
 import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
 import { type Loop, startLoop } from '../system/system.ts';
 import type { Attempts } from './attempt.ts';
 import { needsOf } from './availability.ts';
 import type { Backlog, Head } from './backlog.ts';
+import { equivalents, servedBy } from './fallback.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+/** After a start the nodes get this long to answer before another model may stand in for theirs. */
+const SETTLING_MS = 15_000;
 
 export interface Scheduler {
   wake(): void;
@@ -39,6 +44,9 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
   /** Starts under way: their stubs are still in the backlog. */
   const claimed = new Map<GenerationId, WorkspaceId>();
   const claims = { has: (id: GenerationId) => claimed.has(id) } as ReadonlySet<GenerationId>;
+  /** Generations that no equivalent model can make. */
+  const unfit = new Set<GenerationId>();
+  const begunAt = clock.monotonic();
   let waiting = new Set<WorkspaceId>();
   const trouble = { until: 0, pauseMs: FIRST_PAUSE_MS };
 
@@ -82,11 +90,23 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       if (!open.has(workspaceId)) open.set(workspaceId, await hasRoom(workspaceId));
       if (!open.get(workspaceId)) continue;
       const model = findModel(catalog.current, head.lane.model);
-      if (model === undefined) await modelGone(head);
-      else lanes.push({ ...head, model, routes: needsOf(catalog, model, head.lane.pictures) });
+      const serving = model && standIn(head, model);
+      if (serving === undefined) await modelGone(head);
+      else lanes.push({ ...head, model: serving, routes: needsOf(catalog, serving, head.lane.pictures) });
     }
     return lanes;
   };
+
+  /** The model itself while any online node can run it; else the first equivalent that one can, where that is allowed. */
+  const standIn = ({ head, lane }: Head, model: Model): Model => {
+    if (!lane.fallback || unfit.has(head.id) || clock.monotonic() - begunAt < SETTLING_MS || runs(model, lane))
+      return model;
+    return equivalents(catalog, model).find((m) => runs(m, lane)) ?? model;
+  };
+  const runs = (model: Model, lane: Lane): boolean =>
+    fleet
+      .views()
+      .some((n) => needsOf(catalog, model, lane.pictures).some((needs) => obstacle(n, needs, lane.loras) === null));
 
   const hasRoom = async (id: WorkspaceId) => {
     const starting = [...claimed.values()].filter((w) => w === id).length;
@@ -132,13 +152,17 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       backlog.drop(placement.lane, head.id);
       return slot[Symbol.dispose]();
     }
-    const served = model.id === g.model ? {} : { model: model.id };
+    const served = model.id === g.model ? undefined : (servedBy(g, model) ?? undefined);
+    if (model.id !== g.model && served === undefined) {
+      unfit.add(g.id);
+      return slot[Symbol.dispose]();
+    }
     const next = await recorder.append(g, {
       type: 'started',
       at: clock.now(),
       node,
       backend: route.backend,
-      ...served,
+      ...(served && { served }),
     });
     if (next === null) return slot[Symbol.dispose]();
     meters.charge(g.workspaceId, expectMs);

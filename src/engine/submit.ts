@@ -13,6 +13,7 @@ import { quote } from '../domain/price.ts';
 import { type Millis, toCredits, toMillicredits } from '../domain/units.ts';
 import type { Credits } from '../store/store.ts';
 import { modelNamed, servable } from './availability.ts';
+import { equivalents } from './fallback.ts';
 import { refuseUrl, resolveInput } from './inputs.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -42,14 +43,7 @@ export async function submit(rooms: Rooms, caller: Caller, asked: GenerationRequ
 export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationRequest): Promise<Generation> {
   const { catalog, system, settings } = rooms;
   const name = request.model ?? settings.defaultModel;
-  const model = modelNamed(catalog, name);
-  permit(caller, model);
-  if (!servable(rooms.fleet, model)) {
-    throw new GatewayError(
-      'no_capable_node',
-      `No configured node or account can serve ${model.id}; see GET /v1/models/${model.id}.`,
-    );
-  }
+  const model = modelFor(rooms, caller, name, request.fallback);
   if (request.webhook_url !== undefined) refuseUrl('webhook_url', request.webhook_url, settings.allowPrivate);
   const now = system.clock.now();
   const seed = request.seed ?? system.random.integer(DRAWN_SEED_LIMIT);
@@ -97,6 +91,27 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
     charged: 0,
     state: { status: 'queued', attempt: 1, notBefore: 0 },
   };
+}
+
+/** The model that will serve: the one named, or the first equivalent where nothing configured could ever run that one. */
+function modelFor(
+  { catalog, fleet }: Rooms,
+  caller: Caller,
+  name: string,
+  fallback: GenerationRequest['fallback'],
+): Model {
+  const named = modelNamed(catalog, name);
+  permit(caller, named);
+  if (servable(fleet, named)) return named;
+  const other = fallback === 'none' ? undefined : equivalents(catalog, named).find((m) => servable(fleet, m));
+  if (other === undefined) {
+    throw new GatewayError(
+      'no_capable_node',
+      `No configured node or account can serve ${named.id}; see GET /v1/models/${named.id}.`,
+    );
+  }
+  permit(caller, other);
+  return other;
 }
 
 const runLimit = (request: GenerationRequest, estimateMs: Millis): Millis =>

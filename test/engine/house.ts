@@ -29,6 +29,8 @@ export interface HouseOptions {
   readonly nodes?: readonly string[];
   readonly settings?: Partial<Settings>;
   readonly models?: readonly Partial<Model>[];
+  /** More nodes, of other kinds. */
+  readonly extra?: readonly { readonly id: string; readonly kind: 'comfyui' | 'sdapi' }[];
 }
 
 export interface House extends AsyncDisposable {
@@ -100,7 +102,7 @@ export function memoryMedia(): Media & { readonly blobs: { readonly removed: str
       path: async (key) => key,
       remove: async (key) => {
         removed.push(key);
-        blobs.delete(key);
+        return blobs.delete(key);
       },
       usedBytes: async () => [...blobs.values()].reduce((sum, b) => sum + b.length, 0),
     },
@@ -119,6 +121,7 @@ export async function openHouse({
   nodes = ['rack-1', 'rack-2'],
   settings = {},
   models = [{}],
+  extra = [],
 }: HouseOptions = {}): Promise<House> {
   const directory = await mkdtemp(join(tmpdir(), 'darkroom-engine-'));
   const clock = new ManualClock();
@@ -137,9 +140,9 @@ export async function openHouse({
     onChange: () => ({ [Symbol.dispose]() {} }),
     close: async () => {},
   };
-  const specs = nodes.map((id) => ({
+  const specs = [...nodes.map((id) => ({ id, kind: 'comfyui' as const })), ...extra].map(({ id, kind }) => ({
     id,
-    kind: 'comfyui' as const,
+    kind,
     url: `http://127.0.0.1:1/${id}`,
     labels: [],
     auth: null,

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { GatewayError } from '../../src/domain/failure.ts';
+import { FREE } from '../../src/domain/price.ts';
 import type { Plan } from '../fleet/fake-backend.ts';
-import { type House, openHouse } from './house.ts';
+import { CREDIT, type House, openHouse } from './house.ts';
 
 let house: House;
 beforeEach(async () => {
@@ -184,5 +185,48 @@ describe('withdrawing credits', () => {
     expect((await house.state(all[5]?.id as string)).state).toMatchObject({
       failure: { code: 'insufficient_credits' },
     });
+  });
+});
+
+describe('a fallback', () => {
+  const open = () =>
+    openHouse({
+      nodes: ['rack-1'],
+      models: [
+        {
+          id: 'hosted',
+          fallback: ['flux-dev'],
+          routes: [
+            { backend: 'replicate', labels: [], checkpoint: null, workflow: null, remote: 'x/y', account: null },
+          ],
+        },
+        {
+          id: 'big',
+          price: { ...FREE, perOutput: 9 * CREDIT },
+          fallback: ['flux-dev'],
+          routes: [{ backend: 'sdapi', labels: [], checkpoint: null, workflow: null, remote: null, account: null }],
+        },
+        {},
+      ],
+      extra: [{ id: 'rack-9', kind: 'sdapi' }],
+    });
+  it('serves what nothing configured could ever run, under its own name and price', async () => {
+    await using other = await open();
+    const g = await other.ask({ model: 'hosted' });
+    expect(g).toMatchObject({ model: 'flux-dev', requestedModel: 'hosted', reserved: 2000 });
+    await expect(other.ask({ model: 'hosted', fallback: 'none' })).rejects.toMatchObject({
+      failure: { code: 'no_capable_node' },
+    });
+  });
+  it('takes over when every node of the model is down, at its own price, and only where it is allowed', async () => {
+    await using other = await open();
+    other.fakes.node('rack-9').crash();
+    await other.clock.advance(60_000);
+    const strict = await other.ask({ model: 'big', fallback: 'none' });
+    const done = await other.until((await other.ask({ model: 'big' })).id, 'succeeded');
+    expect(done).toMatchObject({ model: 'flux-dev', requestedModel: 'big', charged: 2000, reserved: 0 });
+    expect(done.attempts).toMatchObject([{ model: 'flux-dev', node: 'rack-1' }]);
+    expect((await other.state(strict.id)).state.status).toBe('queued');
+    expect(await other.gateway.credits(other.admin)).toEqual({ balance: 998_000, reserved: 9000 });
   });
 });

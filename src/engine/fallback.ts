@@ -1,0 +1,45 @@
+// Equivalent models: which may stand in for one that nothing can run, and what a generation becomes when one does.
+
+import { type Catalog, findModel } from '../catalog/catalog.ts';
+import type { Served } from '../domain/event.ts';
+import type { Generation } from '../domain/generation.ts';
+import type { Model } from '../domain/model.ts';
+import type { Params } from '../domain/params.ts';
+import { quote } from '../domain/price.ts';
+
+/** The models of its fallback list, in order. */
+export function equivalents(catalog: Catalog, model: Model): readonly Model[] {
+  return model.fallback.flatMap((id) => findModel(catalog.current, id) ?? []);
+}
+
+/**
+ * A generation as another model serves it: the same picture asked for (prompt, size, seed, inputs), with that model's own
+ * steps, guidance and price, never above what was reserved. Null: it cannot make this.
+ */
+export function servedBy(g: Generation, model: Model): Served | null {
+  if (!canMake(model, g.params)) return null;
+  const { steps, guidance, sampler, scheduler } = model.defaults;
+  const params = { ...g.params, steps, guidance, sampler, scheduler };
+  const price = quote(model.price, params, (model.estimateMs * params.n) / 1000);
+  return { model: model.id, params, quote: { ...price, reserve: Math.min(price.reserve, g.reserved) } };
+}
+
+function canMake({ capabilities, limits, kind }: Model, p: Params): boolean {
+  const { width, height } = p;
+  const sized =
+    width === null ||
+    height === null ||
+    (fits(width, limits) && fits(height, limits) && width * height <= limits.maxPixels);
+  return (
+    sized &&
+    (kind === 'image') === (width !== null) &&
+    p.n <= limits.maxN &&
+    Object.keys(p.inputs).length === 0 &&
+    (p.loras.length === 0 || capabilities.has('lora')) &&
+    (p.initImage === null || capabilities.has('image-to-image')) &&
+    (p.mask === null || capabilities.has('inpainting'))
+  );
+}
+
+const fits = (side: number, { minSide, maxSide, multipleOf }: Model['limits']): boolean =>
+  side >= minSide && side <= maxSide && side % multipleOf === 0;
