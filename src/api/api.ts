@@ -12,6 +12,7 @@ import { createCallers } from './http/callers.ts';
 import { creditRoutes } from './http/credits.ts';
 import { generationRoutes } from './http/generations.ts';
 import { createLimits } from './http/limits.ts';
+import { linger } from './http/linger.ts';
 import { createMetrics } from './http/metrics.ts';
 import { modelRoutes } from './http/models.ts';
 import { nodeRoutes } from './http/nodes.ts';
@@ -61,8 +62,12 @@ export function createApi({ gateway, system, publicUrl, host }: ApiOptions): Api
     ...operationRoutes(doors, { metricsOpen: isLoopback(host), all: () => routes }),
   ];
   const sockets = createEventSockets(doors);
+  const app = appOf(routes, doors);
   return {
-    handler: appOf(routes, doors),
+    handler(request, response) {
+      linger(request, response, system.clock);
+      app(request, response);
+    },
     attach(server) {
       bound(server);
       server.on('upgrade', sockets.upgrade);

@@ -1,9 +1,12 @@
 // What arrives that should not: wrong paths and methods, broken and endless bodies, lies in headers.
 
+import { once } from 'node:events';
 import net from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { ADMIN_KEY } from './fake-gateway.ts';
-import { served } from './served.ts';
+import { GatewayError } from '../../src/domain/failure.ts';
+import { until } from '../harness/manual-clock.ts';
+import { ADMIN_KEY, NOW } from './fake-gateway.ts';
+import { type Served, served } from './served.ts';
 
 const MEGABYTE = 1024 * 1024;
 
@@ -134,6 +137,70 @@ describe('connections', () => {
     });
   const request = (host: string, more = '') =>
     `GET /v1/generations HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${ADMIN_KEY}\r\n${more}Connection: close\r\n\r\n`;
+
+  describe('once it has refused a request whose body goes on', () => {
+    /** Sends a request's head and reads its answer; whatever is written next belongs to the body. */
+    const refused = async (s: Served, path: string, head = '', key = ADMIN_KEY) => {
+      const socket = net.connect(s.port, '127.0.0.1');
+      const closed = new Promise<void>((resolve) => socket.on('error', () => {}).on('close', () => resolve()));
+      const more = `Host: a\r\nAuthorization: Bearer ${key}\r\nTransfer-Encoding: chunked\r\n${head}`;
+      socket.write(`POST ${path} HTTP/1.1\r\n${more}\r\n1\r\n[\r\n`);
+      const [answer] = await once(socket, 'data');
+      return { socket, closed, answer: String(answer) };
+    };
+    const gif = 'Content-Type: image/gif\r\n';
+
+    it.each([
+      ['/v1/generations', '', 'dk_wrong', 401],
+      ['/v1/nothing', '', ADMIN_KEY, 404],
+      ['/v1/credits', '', ADMIN_KEY, 405],
+      ['/v1/uploads', gif, ADMIN_KEY, 422],
+    ])('%s hangs up on one that takes long', async (path, head, key, status) => {
+      const s = await served();
+      s.gateway.failWith.upload = new GatewayError('invalid_request', 'This is not a picture.');
+      const { socket, closed, answer } = await refused(s, path, head, key);
+      expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+      await until(() => s.clock.pending > 0, 'the patience');
+      await s.clock.advance(4_000);
+      expect(socket.readyState).toBe('open');
+      await s.clock.advance(1_000);
+      await closed;
+    });
+
+    it('hangs up on one that sends much more', async () => {
+      const s = await served();
+      const { socket, closed } = await refused(s, '/v1/generations', '', 'dk_wrong');
+      const chunk = `${MEGABYTE.toString(16)}\r\n${'x'.repeat(MEGABYTE)}\r\n`;
+      for (let i = 0; i < 15; i++) await new Promise((resolve) => socket.write(chunk, resolve));
+      await s.clock.advance(200);
+      expect(socket.readyState).toBe('open');
+      for (let i = 0; i < 32; i++) socket.write(chunk);
+      await until(async () => {
+        if (s.clock.now() < NOW + 4_000) await s.clock.advance(10);
+        return socket.destroyed;
+      }, 'the end');
+      expect(s.clock.now()).toBeLessThan(NOW + 4_000);
+      await closed;
+    });
+
+    it('takes the next one once the body ends', async () => {
+      const s = await served();
+      const { socket } = await refused(s, '/v1/generations', '', 'dk_wrong');
+      socket.write(`0\r\n\r\n${request('a')}`);
+      const [next] = await once(socket, 'data');
+      expect(String(next)).toMatch(/^HTTP\/1\.1 200 /);
+    });
+
+    it('answers too much JSON before its end', async () => {
+      const s = await served();
+      const socket = net.connect(s.port, '127.0.0.1').on('error', () => {});
+      socket.write(request('a', 'Transfer-Encoding: chunked\r\n').replace('GET', 'POST'));
+      socket.write(`${(40 * MEGABYTE).toString(16)}\r\n${' '.repeat(33 * MEGABYTE)}`);
+      const [answer] = await once(socket, 'data');
+      expect(String(answer)).toMatch(/^HTTP\/1\.1 413 [\s\S]*"too_large"/);
+      socket.destroy();
+    });
+  });
 
   it('answers what is not HTTP with 400 and hangs up', async () => {
     const s = await served();

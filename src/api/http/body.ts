@@ -18,23 +18,31 @@ export interface Unreadable {
   readonly status: number;
 }
 
-/** The JSON body (`{}` when there is none), or why it could not be read. */
-export function readJson(
-  request: Request,
-  response: Response,
-): Promise<{ readonly body: unknown } | { readonly unreadable: Unreadable }> {
+type Read = { readonly body: unknown } | { readonly unreadable: Unreadable };
+
+/** The JSON body (`{}` when there is none), or why it could not be read. Too much is refused before its end. */
+export function readJson(request: Request, response: Response): Promise<Read> {
   return new Promise((resolve) => {
+    if (Number(request.headers['content-length'] ?? 0) > MAX_JSON_BYTES) return resolve({ unreadable: tooLarge() });
     parseJson(request, response, (error?: unknown) => {
       if (error === undefined) resolve({ body: request.body === undefined ? {} : (request.body as unknown) });
       else resolve({ unreadable: unreadable(error as { type?: string; message?: string; body?: unknown }) });
     });
+    let bytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > MAX_JSON_BYTES) resolve({ unreadable: tooLarge() });
+    });
   });
 }
 
+const tooLarge = (): Unreadable => ({
+  failure: failure('too_large', `The body is larger than ${MAX_JSON_BYTES} bytes.`),
+  status: 413,
+});
+
 function unreadable(error: { type?: string; message?: string; body?: unknown }): Unreadable {
-  if (error.type === 'entity.too.large') {
-    return { failure: failure('too_large', `The body is larger than ${MAX_JSON_BYTES} bytes.`), status: 413 };
-  }
+  if (error.type === 'entity.too.large') return tooLarge();
   if (error.type === 'entity.parse.failed') {
     const place = typeof error.body === 'string' ? placeOf(error.message ?? '', error.body) : null;
     const where = place === null ? '' : ` at position ${place}`;
