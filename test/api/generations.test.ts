@@ -275,6 +275,14 @@ describe('listing and cancelling', () => {
     });
   });
 
+  it('takes names that objects are born with for names', async () => {
+    const s = await served();
+    await s.call('/v1/generations?metadata.constructor=a&metadata.toString=b&metadata.hasOwnProperty=c');
+    expect(s.gateway.seen.filter).toEqual({ metadata: { constructor: 'a', toString: 'b', hasOwnProperty: 'c' } });
+    const metadata = { constructor: 'a', toString: 'b', valueOf: 'c' };
+    expect((await s.call('/v1/generations', { body: { prompt: 'a', metadata } })).status).toBe(202);
+  });
+
   it.each([
     ['limit=0', 'limit'],
     ['limit=101', 'limit'],
@@ -285,6 +293,9 @@ describe('listing and cancelling', () => {
     ['metadata=x', 'metadata'],
     ['limit=5&limit=6', 'limit'],
     ['__proto__.x=1', '__proto__'],
+    ['metadata.__proto__=x', 'metadata.__proto__'],
+    ['metadata.%5F_proto__=x&metadata.a=b', 'metadata.__proto__'],
+    ['constructor=x', 'constructor'],
   ])('refuses ?%s by name', async (query, path) => {
     const s = await served();
     const reply = await s.call(`/v1/generations?${query}`);

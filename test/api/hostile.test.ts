@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import net from 'node:net';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { until } from '../harness/manual-clock.ts';
 import { ADMIN_KEY, NOW } from './fake-gateway.ts';
@@ -78,7 +78,9 @@ describe('bodies', () => {
     ['"text"', ''],
     ['null', ''],
     [`${'['.repeat(200_000)}${']'.repeat(200_000)}`, ''],
-    [`{"inputs": {"a": ${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}}`, 'inputs.a'],
+    [`{"inputs": {"a": ${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}}`, 'inputs'],
+    ['{"metadata": {"a": "b", "__proto__": "c"}}', 'metadata.__proto__'],
+    ['{"inputs": {"\\u005f_proto__": {"a": 1}}}', 'inputs.__proto__'],
   ])('%.60s is 422 naming the place', async (raw, path) => {
     const { reply, stored } = await post(raw);
     expect(reply.status).toBe(422);
@@ -93,11 +95,52 @@ describe('bodies', () => {
   });
 
   it('names no more places than a person reads, however many are wrong', async () => {
-    const fields = Array.from({ length: 50_000 }, (_, i) => `"f${i}": 1`).join(', ');
+    const fields = Array.from({ length: 5_000 }, (_, i) => `"f${i}": 1`).join(', ');
     const { reply } = await post(`{${fields}, "${'x'.repeat(100_000)}": 1}`);
     expect(reply.status).toBe(422);
     expect(reply.error.details?.length).toBe(100);
     expect(reply.text.length).toBeLessThan(20_000);
+  });
+
+  describe('with more structure than any request needs', () => {
+    const MANY = 1_000_000;
+    it.each([
+      ['metadata', `{"prompt": "a", "metadata": {${'"k": 1,'.repeat(MANY)} "z": 1}}`],
+      ['loras', `{"loras": [${'{},'.repeat(MANY)} {}]}`],
+      ['inputs', `{"metadata": {"a": "]}\\""}, "inputs": [${'[],'.repeat(MANY)} []]}`],
+      ['', `{${Array.from({ length: MANY }, (_, i) => `"f${i}": 1`).join()}}`],
+      ['', `[${'1,'.repeat(MANY)} 1]`],
+      ['', `[${'1,'.repeat(MANY)}`],
+    ])('%s is refused before it is parsed', async (path, raw) => {
+      const parse = vi.spyOn(JSON, 'parse');
+      const { reply } = await post(raw);
+      const texts = parse.mock.calls.map(([text]) => text.length);
+      parse.mockRestore();
+      expect(reply.status).toBe(422);
+      expect(reply.error.details).toEqual([{ path, message: 'more than 10000 fields and items in the request' }]);
+      expect(Math.max(0, ...texts)).toBeLessThan(MEGABYTE);
+    });
+
+    it('takes what looks like structure inside of text for text', async () => {
+      const prompt = '[{"a\\":,'.repeat(1_000);
+      const metadata = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`{"${i}`, '[,'.repeat(200)]));
+      const { reply } = await post(JSON.stringify({ prompt, metadata }));
+      expect(reply.status).toBe(202);
+    });
+
+    it('takes 32 levels and no more', async () => {
+      const nested = (levels: number) => `${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}`;
+      const refused = await post(`{"inputs": ${nested(33)}}`);
+      expect(refused.reply.error.details).toEqual([{ path: 'inputs', message: 'nested deeper than 32 levels' }]);
+      const taken = await post(`{"inputs": ${nested(32)}}`);
+      expect(taken.reply.error.details?.[0]?.message).not.toContain('nested');
+    });
+  });
+
+  it('takes UTF-8 only', async () => {
+    const { reply } = await post('{}', { 'content-type': 'application/json; charset=utf-16le' });
+    expect(reply.status).toBe(422);
+    expect(reply.error.message).toBe('Expected the body in UTF-8.');
   });
 
   it('refuses 100 MB with 413, announced or not', async () => {

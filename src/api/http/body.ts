@@ -4,13 +4,12 @@
 import express, { type Request, type Response } from 'express';
 import type { z } from 'zod';
 import { fromZod } from '../../contract/errors.ts';
-import { type Failure, failure, GatewayError } from '../../domain/failure.ts';
+import { type Detail, type Failure, failure, GatewayError } from '../../domain/failure.ts';
+import { excessOf, protoIn } from './shape.ts';
 
 const MAX_JSON_BYTES = 32 * 1024 * 1024;
 /** Finding the place means parsing again; not worth it for more than this. */
 const MAX_SEARCHED = 1024 * 1024;
-
-const parseJson = express.json({ limit: MAX_JSON_BYTES, type: () => true, strict: false });
 
 /** What went wrong while reading: a failure and the status that says it best. */
 export interface Unreadable {
@@ -20,21 +19,37 @@ export interface Unreadable {
 
 type Read = { readonly body: unknown } | { readonly unreadable: Unreadable };
 
-/** The JSON body (`{}` when there is none), or why it could not be read. Too much is refused before its end. */
-export function readJson(request: Request, response: Response): Promise<Read> {
-  return new Promise((resolve) => {
-    if (Number(request.headers['content-length'] ?? 0) > MAX_JSON_BYTES) return resolve({ unreadable: tooLarge() });
-    parseJson(request, response, (error?: unknown) => {
-      if (error === undefined) resolve({ body: request.body === undefined ? {} : (request.body as unknown) });
-      else resolve({ unreadable: unreadable(error as { type?: string; message?: string; body?: unknown }) });
+/** Reads the JSON body (`{}` when there is none), or says why it cannot be read. */
+export type ReadJson = (request: Request, response: Response) => Promise<Read>;
+
+/** Too many bytes are refused before their end, more than `maxItems` fields and items before they are parsed. */
+export function jsonReader(maxItems: number): ReadJson {
+  const verify = (_request: unknown, _response: unknown, bytes: Buffer, encoding: string) => {
+    if (!/^utf-?8$/.test(encoding)) throw new GatewayError('invalid_request', 'Expected the body in UTF-8.');
+    const excess = excessOf(bytes, maxItems);
+    if (excess) throw refused(excess);
+  };
+  const parse = express.json({ limit: MAX_JSON_BYTES, type: () => true, strict: false, verify });
+  return (request, response) =>
+    new Promise((resolve, reject) => {
+      if (Number(request.headers['content-length'] ?? 0) > MAX_JSON_BYTES) return resolve({ unreadable: tooLarge() });
+      parse(request, response, (error?: unknown) => {
+        if (error === undefined) resolve({ body: request.body === undefined ? {} : (request.body as unknown) });
+        else if (error instanceof GatewayError) reject(error);
+        else resolve({ unreadable: unreadable(error as { type?: string; message?: string; body?: unknown }) });
+      });
+      let bytes = 0;
+      request.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > MAX_JSON_BYTES) resolve({ unreadable: tooLarge() });
+      });
     });
-    let bytes = 0;
-    request.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > MAX_JSON_BYTES) resolve({ unreadable: tooLarge() });
-    });
-  });
 }
+
+const refused = (detail: Detail) =>
+  new GatewayError('invalid_request', `${detail.path === '' ? '' : `${detail.path}: `}${detail.message}`, {
+    details: [detail],
+  });
 
 const tooLarge = (): Unreadable => ({
   failure: failure('too_large', `The body is larger than ${MAX_JSON_BYTES} bytes.`),
@@ -95,13 +110,12 @@ export function readQuery(url: string): Record<string, unknown> {
   return Object.fromEntries([...flat, ...[...nested].map(([name, fields]) => [name, Object.fromEntries(fields)])]);
 }
 
-const twice = (name: string) =>
-  new GatewayError('invalid_request', `${name}: given more than once`, {
-    details: [{ path: name, message: 'given more than once' }],
-  });
+const twice = (path: string) => refused({ path, message: 'given more than once' });
 
 /** Throws invalid_request naming every place. */
 export function parsed<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
+  const proto = protoIn(value);
+  if (proto !== null) throw refused({ path: proto, message: 'expected another name' });
   const result = schema.safeParse(value);
   if (!result.success) throw new GatewayError(fromZod(result.error));
   return result.data;

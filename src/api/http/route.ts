@@ -32,6 +32,9 @@ export interface Asked<Query = unknown, Body = unknown> {
   readonly request: Request;
 }
 
+/** Many times what any single request needs, and quickly looked through. */
+export const MAX_ITEMS = 10_000;
+
 export const NoQuery = z.strictObject({});
 
 interface RouteOf<Query extends z.ZodType, Body extends z.ZodType> {
@@ -47,6 +50,8 @@ interface RouteOf<Query extends z.ZodType, Body extends z.ZodType> {
   readonly query: Query | null;
   /** A JSON body; null: the door does not read one, or reads it itself. */
   readonly body: Body | null;
+  /** Fields and items the JSON body may hold in all; MAX_ITEMS unless told otherwise. */
+  readonly maxItems?: number;
   /** Status → schema of the JSON answer, or a sentence where it is none. */
   readonly answers: Readonly<Record<number, z.ZodType | string>>;
   /** Refused while the gateway drains. */

@@ -7,11 +7,11 @@ import type { Caller } from '../../domain/caller.ts';
 import { GatewayError, toFailure } from '../../domain/failure.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import type { System } from '../../system/system.ts';
-import { parsed, readJson, readQuery } from './body.ts';
+import { jsonReader, parsed, type ReadJson, readQuery } from './body.ts';
 import type { Callers } from './callers.ts';
 import type { RequestLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
-import type { Answer, Asked, Route } from './route.ts';
+import { type Answer, type Asked, MAX_ITEMS, type Route } from './route.ts';
 import { refusal, send } from './send.ts';
 
 /** What every door needs. */
@@ -32,11 +32,12 @@ const NOBODY = Object.freeze({}) as Caller;
 export function serve(route: Route, doors: Doors): RequestHandler {
   const { clock, log } = doors.system;
   const observe = doors.metrics.http(route.method, route.path);
+  const readBody = route.body === null ? noBody : jsonReader(route.maxItems ?? MAX_ITEMS);
   return async (request, response) => {
     const started = clock.monotonic();
     const requestId = requestIdOf(request, doors.system);
     try {
-      const answer = await answerTo(route, doors, request, response);
+      const answer = await answerTo(route, doors, readBody, request, response);
       if (doors.closing.aborted) response.shouldKeepAlive = false;
       await send(response, answer, requestId);
     } catch (error) {
@@ -49,6 +50,8 @@ export function serve(route: Route, doors: Doors): RequestHandler {
   };
 }
 
+const noBody: ReadJson = async () => ({ body: undefined });
+
 async function sendFailure(error: unknown, requestId: string, response: Response, doors: Doors): Promise<void> {
   if (!(error instanceof GatewayError) && !response.destroyed) {
     doors.system.log.error({ err: error, request_id: requestId }, 'a request met an unexpected error');
@@ -57,12 +60,18 @@ async function sendFailure(error: unknown, requestId: string, response: Response
   else await send(response, refusal(toFailure(error)), requestId);
 }
 
-async function answerTo(route: Route, doors: Doors, request: Request, response: Response): Promise<Answer> {
+async function answerTo(
+  route: Route,
+  doors: Doors,
+  readBody: ReadJson,
+  request: Request,
+  response: Response,
+): Promise<Answer> {
   const caller = route.scope === null ? NOBODY : await doors.callers.ofRequest(request.headers, route.scope);
   if (route.scope !== null) await doors.limits.take(caller);
   if (route.newWork && doors.gateway.draining) throw new GatewayError('shutting_down', 'The gateway is shutting down.');
   const query = route.query === null ? undefined : parsed(route.query, readQuery(request.url));
-  const read = route.body === null ? { body: undefined } : await readJson(request, response);
+  const read = await readBody(request, response);
   if ('unreadable' in read) return refusal(read.unreadable.failure, read.unreadable.status);
   const body = route.body === null ? undefined : parsed(route.body, read.body);
   return route.run(askedOf({ caller, query, body, request, response, baseUrl: baseUrlOf(request, doors.publicUrl) }));
