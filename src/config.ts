@@ -102,10 +102,21 @@ function compose(env: Environment, cwd: string): Config {
 
 /** A missing file is all defaults, unless someone named it. */
 function readFile(path: string, named: boolean): string {
-  if (existsSync(path)) return readFileSync(path, 'utf8');
-  if (named) throw new ConfigError(`DARKROOM_CONFIG: expected a file, there is none at ${path}`);
-  return '';
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    const { code = 'UNKNOWN' } = cause as NodeJS.ErrnoException;
+    if (!named && (code === 'ENOENT' || code === 'ENOTDIR')) return '';
+    const found = FOUND_INSTEAD[code] ?? `there is one that cannot be read (${code})`;
+    throw new ConfigError(`${named ? 'DARKROOM_CONFIG: ' : ''}expected a file, ${found} at ${path}`, { cause });
+  }
 }
+
+const FOUND_INSTEAD: Readonly<Record<string, string>> = {
+  ENOENT: 'there is none',
+  ENOTDIR: 'there is none',
+  EISDIR: 'there is a directory',
+};
 
 function modelsFile(named: string | undefined, cwd: string): string {
   if (named !== undefined) return resolve(cwd, named);

@@ -245,6 +245,13 @@ describe('the environment', () => {
     expect(config.workflows[0]).toBe(join(cwd, 'etc', 'workflows'));
   });
 
+  test('a directory where the file would be is named', () => {
+    const path = join(cwd, 'config', 'darkroom.yaml');
+    mkdirSync(path);
+    const refused = new ConfigError(`expected a file, there is a directory at ${path}`);
+    expect(() => loadConfig({}, cwd)).toThrow(refused);
+  });
+
   const wrong: readonly (readonly [variable: string, value: string, message: RegExp])[] = [
     ['DARKROOM_PORT', 'eighty', /^DARKROOM_PORT: expected a port from 0 to 65535, found "eighty"$/],
     ['DARKROOM_PORT', '80.5', /^DARKROOM_PORT: expected a port from 0 to 65535, found "80\.5"$/],
@@ -252,6 +259,8 @@ describe('the environment', () => {
     ['DARKROOM_LOG_LEVEL', 'loud', /^DARKROOM_LOG_LEVEL: expected one of debug, info/],
     ['DARKROOM_HOST', 'a b', /^DARKROOM_HOST: expected a host name/],
     ['DARKROOM_CONFIG', 'none.yaml', /^DARKROOM_CONFIG: expected a file, there is none at /],
+    ['DARKROOM_CONFIG', '.', /^DARKROOM_CONFIG: expected a file, there is a directory at /],
+    ['DARKROOM_CONFIG', 'config/darkroom.yaml/x', /^DARKROOM_CONFIG: expected a file, there is none at /],
     ['DARKROOM_DATABASE_URL', 'mysql://u:hush@db', /^DARKROOM_DATABASE_URL: expected a postgres:\/\/ URL$/],
     ['DARKROOM_ADMIN_KEY', 'hush hush', /^DARKROOM_ADMIN_KEY: expected a key without spaces$/],
   ];

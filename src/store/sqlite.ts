@@ -16,8 +16,7 @@ const CACHE_KIB = 32_000;
 const STATEMENTS = 400;
 
 export function openSqlite(path: string): Database {
-  const writer = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
-  writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -${CACHE_KIB};`);
+  const writer = openWriter(path);
   const log = openSync(`${path}-wal`, 'a'); // SQLite's locks are on other files: opening and closing this one lets go of none
   const reader = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
   const write = kysely(writer);
@@ -40,6 +39,18 @@ export function openSqlite(path: string): Database {
       closeSync(log);
     },
   };
+}
+
+function openWriter(path: string): DatabaseSync {
+  let writer: DatabaseSync | null = null;
+  try {
+    writer = new DatabaseSync(path, { enableForeignKeyConstraints: true, timeout: 5_000 });
+    writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -${CACHE_KIB};`);
+    return writer;
+  } catch (cause) {
+    writer?.close();
+    throw new Error(`The database ${path} cannot be opened: ${(cause as Error).message}.`, { cause });
+  }
 }
 
 const sync = promisify(fdatasync);
