@@ -45,10 +45,17 @@ function barBoard(stream: NodeJS.WriteStream): Board {
 
 function plainBoard(stream: NodeJS.WriteStream): Board {
   const titles = new Map<string, string>();
+  /** The last quarter told of each, so that a log stays short. */
+  const quarters = new Map<string, number>();
   const line = (id: string, note: string) => stream.write(`${titled(titles.get(id) ?? id)} ${note}\n`);
   return {
     add: (id, title) => void titles.set(id, title),
-    progress: (id, { fraction, message }) => line(id, `${String(Math.round(fraction * 100)).padStart(3)} % ${message}`),
+    progress(id, { fraction, message }) {
+      const quarter = Math.floor(fraction * 4);
+      if (quarters.get(id) === quarter) return;
+      quarters.set(id, quarter);
+      line(id, `${String(Math.round(fraction * 100)).padStart(3)} % ${message}`);
+    },
     state: (g) => line(g.id, sayState(g)),
     stop: () => {},
   };

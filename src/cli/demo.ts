@@ -22,7 +22,7 @@ const SHOTS = [
 const KEY = 'dk_demo-key-of-a-gateway-that-lives-for-a-minute';
 
 export const demoCommand = new Command('demo')
-  .description('make six pictures without a GPU and watch them progress')
+  .description('send six requests to a gateway of its own, without a GPU, and watch them')
   .option('--out <folder>', 'where the pictures go', 'pictures')
   .action(async ({ out }: { out: string }) => {
     const data = await mkdtemp(join(tmpdir(), 'darkroom-demo-'));
@@ -44,9 +44,7 @@ export const demoCommand = new Command('demo')
       await rm(data, { recursive: true, force: true });
     };
     process.once('SIGINT', () => void leave().then(() => process.exit(130)));
-    process.stdout.write(
-      `A gateway of its own listens at ${darkroom.url}; its built-in "sketch" node draws, no AI involved.\n\n`,
-    );
+    process.stdout.write(`A gateway of its own listens at ${darkroom.url}; its "sketch" node draws, no AI.\n\n`);
     const saved = await shoot(darkroom.url, resolve(out), board);
     await leave();
     process.stdout.write(`\n${saved} pictures are in ${resolve(out)}\nNext: npm start, and the curl line it prints.\n`);
