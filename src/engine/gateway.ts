@@ -1,7 +1,7 @@
 // The machine's front door: everything a door may ask. Doors parse and render; this decides.
 
 import type { Readable } from 'node:stream';
-import type { CatalogStatus } from '../catalog/catalog.ts';
+import { type CatalogStatus, findModel } from '../catalog/catalog.ts';
 import type { GenerationRequest } from '../contract/generations.ts';
 import type { View } from '../contract/render.ts';
 import type { Caller, Key, Workspace } from '../domain/caller.ts';
@@ -125,6 +125,12 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   const recorder = createRecorder(store, backlog, hub);
   const accounts = createAccounts(rooms, recorder);
   await foundStudio(rooms, adminKey);
+  if (findModel(catalog.current, settings.defaultModel) === undefined) {
+    log.warn(
+      { default_model: settings.defaultModel },
+      'default_model is not in the catalog: requests must name a model',
+    );
+  }
   await media.recover();
   await backlog.load();
   const attempts: Attempts = createAttempts({
