@@ -10,7 +10,7 @@ import type { Backlog } from './backlog.ts';
 import type { Hub } from './hub.ts';
 
 /** Recent generations kept in memory, for polls. */
-const RECENT = 5_000;
+const RECENT = 2_000;
 
 export interface Recorder {
   get(id: GenerationId): Promise<Generation | null>;

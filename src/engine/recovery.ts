@@ -12,8 +12,7 @@ import { needsOf } from './availability.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
-/** How long the start waits for the nodes' first probes, and how long those that have not answered may still decide. */
-const PROBE_MS = 500;
+/** How long nodes that have not answered may still tell what they kept. */
 const LATE_PROBE_MS = 12_000;
 
 export interface Recovered {
@@ -27,7 +26,6 @@ export async function recover(rooms: Rooms, recorder: Recorder, attempts: Attemp
   const count = { resumed: 0, requeued: 0, waiting: 0 };
   const running = await rooms.store.generations.running();
   for (const g of running) recorder.adopt(g);
-  if (running.length > 0) await rooms.fleet.ready(PROBE_MS);
   const undecided: Generation[] = [];
   for (const g of running) {
     if (resume(rooms, attempts, g)) count.resumed++;
@@ -49,20 +47,32 @@ function mayStillTell({ fleet }: Rooms, g: Generation): boolean {
   return node !== undefined && node.report === null && fleet.connection(node.spec.id) !== undefined;
 }
 
+/** Decides each as soon as its node was probed, and the rest when time is up. */
 async function decideLater(
   rooms: Rooms,
   recorder: Recorder,
   attempts: Attempts,
   late: readonly Generation[],
 ): Promise<void> {
-  const { clock, log } = rooms.system;
-  await rooms.fleet.ready(LATE_PROBE_MS);
-  for (const g of late) {
-    if ((await recorder.get(g.id))?.seq !== g.seq || resume(rooms, attempts, g)) continue;
-    await recorder
-      .append(g, orphaned(clock.now()))
-      .catch((error: unknown) => log.error({ err: error, generation: g.id }, 'could not requeue'));
+  const { fleet, system } = rooms;
+  const over = system.clock.sleep(LATE_PROBE_MS).then(() => true);
+  let open = late;
+  for (let timeIsUp = false; open.length > 0; ) {
+    const changed = Promise.withResolvers<boolean>();
+    using _listening = fleet.onChange(() => changed.resolve(false));
+    const decidable = timeIsUp ? open : open.filter((g) => !mayStillTell(rooms, g));
+    open = open.filter((g) => !decidable.includes(g));
+    for (const g of decidable) await decide(rooms, recorder, attempts, g);
+    if (open.length > 0) timeIsUp = await Promise.race([changed.promise, over]);
   }
+}
+
+async function decide(rooms: Rooms, recorder: Recorder, attempts: Attempts, g: Generation): Promise<void> {
+  const { clock, log } = rooms.system;
+  if ((await recorder.get(g.id))?.seq !== g.seq || resume(rooms, attempts, g)) return;
+  await recorder
+    .append(g, orphaned(clock.now()))
+    .catch((error: unknown) => log.error({ err: error, generation: g.id }, 'could not requeue'));
 }
 
 function resume({ fleet, catalog }: Rooms, attempts: Attempts, g: Generation): boolean {

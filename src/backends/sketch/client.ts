@@ -4,7 +4,6 @@
 // Rasterising happens in sharp's own threads; the main thread only concatenates a few kilobytes of SVG.
 
 import { Readable } from 'node:stream';
-import sharp from 'sharp';
 import manifest from '../../../package.json' with { type: 'json' };
 import { GatewayError } from '../../domain/failure.ts';
 import { seedOfOutput } from '../../domain/params.ts';
@@ -92,7 +91,11 @@ function subjectOf({ params }: Job, prompt: string, output: number, steps: numbe
 const isQuarter = (done: number, steps: number): boolean =>
   done < steps && Math.floor((done * 4) / steps) > Math.floor(((done - 1) * 4) / steps);
 
+/** Loaded with the first drawing: a gateway whose nodes are elsewhere never needs it here. */
+const painter = async () => (await import('sharp')).default;
+
 async function preview({ width, height }: Subject, fragments: readonly string[]): Promise<RunEvent> {
+  const sharp = await painter();
   const bytes = await sharp(Buffer.from(svg(width, height, fragments)))
     .resize(PREVIEW_SIDE, PREVIEW_SIDE, { fit: 'inside' })
     .jpeg({ quality: 70 })
@@ -101,6 +104,7 @@ async function preview({ width, height }: Subject, fragments: readonly string[])
 }
 
 async function rasterise(job: Job, subject: Subject, fragments: readonly string[]): Promise<Buffer> {
+  const sharp = await painter();
   const { width, height } = subject;
   const init = job.files.find((file) => file.role === 'init_image');
   const png = { compressionLevel: 4, adaptiveFiltering: false } as const;
@@ -124,6 +128,7 @@ async function rasterise(job: Job, subject: Subject, fragments: readonly string[
 
 /** The drawing as RGBA, as opaque as `strength` says, and only where the mask is white. */
 async function veiled(job: Job, { width, height }: Subject, fragments: readonly string[]): Promise<Buffer> {
+  const sharp = await painter();
   const strength = Math.round(255 * (job.params.strength ?? DEFAULT_STRENGTH));
   const mask = job.files.find((file) => file.role === 'mask');
   const alpha = mask
