@@ -58,7 +58,7 @@ export function createApi({ gateway, system, publicUrl, host }: ApiOptions): Api
     ...uploadRoutes(gateway),
     ...outputRoutes(gateway, system.clock),
     ...nodeRoutes(gateway),
-    ...adminRoutes(gateway, callers),
+    ...adminRoutes(gateway, callers, system.clock),
     ...operationRoutes(doors, { metricsOpen: isLoopback(host), all: () => routes }),
   ];
   const sockets = createEventSockets(doors);

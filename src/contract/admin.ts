@@ -45,6 +45,7 @@ export const KeyRequest = z
     spend_cap: CreditAmount.nonnegative().nullable().default(null),
   })
   .meta({ id: 'KeyRequest' });
+export type KeyRequest = z.infer<typeof KeyRequest>;
 
 export const KeyBody = z
   .object({

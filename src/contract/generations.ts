@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { PRIORITIES, STATUSES } from '../domain/generation.ts';
 import { OUTPUT_FORMATS } from '../domain/params.ts';
 import { GenerationError } from './errors.ts';
+import { commaList, ListQuery } from './lists.ts';
 
 const MAX_PROMPT = 10_000;
 const seconds = (max: number) => z.number().positive().max(max);
@@ -185,14 +186,10 @@ export const GenerationBody = z
   .meta({ id: 'Generation' });
 export type GenerationBody = z.infer<typeof GenerationBody>;
 
-export const GenerationQuery = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(100).default(20),
-  cursor: z.string().max(500).optional(),
-  status: z
-    .string()
-    .transform((s) => s.split(','))
-    .pipe(z.array(z.enum(STATUSES)))
-    .optional(),
+export const GenerationQuery = ListQuery.extend({
+  status: commaList(z.enum(STATUSES), 20, `expected ${STATUSES.join(', ')}, or several of them with commas between`)
+    .optional()
+    .describe('One status, or several with commas between.'),
   model: z.string().optional(),
   batch_id: z.string().optional(),
   since: timestamp.optional(),

@@ -8,6 +8,24 @@ export const ListQuery = z.strictObject({
   cursor: z.string().min(1).max(500).optional().describe('next_cursor of the page before.'),
 });
 
+/**
+ * `a,b` → ['a', 'b']. A client may give an array: it is declared as one whose items are joined by commas. What does not
+ * fit is told of the whole field, for that is what was sent.
+ */
+export const commaList = <T extends z.ZodType>(item: T, max: number, expected: string) =>
+  z
+    .string()
+    .transform((text, context): z.output<T>[] => {
+      const list = z.array(item).max(max).safeParse(text.split(','));
+      if (list.success) return list.data;
+      context.issues.push({ code: 'custom', message: expected, input: text });
+      return z.NEVER;
+    })
+    .meta({
+      param: { style: 'form', explode: false },
+      override: { type: 'array', maxItems: max, items: z.toJSONSchema(item, { io: 'input' }) as object },
+    });
+
 export type ListQuery = z.infer<typeof ListQuery>;
 
 export interface PageBody<T> {

@@ -42,7 +42,7 @@ export const ModelBody = z
       max_side: z.int(),
       multiple_of: z.int(),
       max_n: z.int(),
-      max_steps: z.int(),
+      max_steps: z.int().nullable().describe('Null: it takes no number of steps.'),
     }),
     defaults: z.object({
       width: z.int().nullable(),
@@ -111,7 +111,7 @@ export function renderModel({ model: m, aliases, usable, whyNot, routes }: Model
       max_side: m.limits.maxSide,
       multiple_of: m.limits.multipleOf,
       max_n: m.limits.maxN,
-      max_steps: m.limits.maxSteps,
+      max_steps: m.limits.maxSteps === 0 ? null : m.limits.maxSteps,
     },
     defaults: {
       width: m.defaults.width,

@@ -6,6 +6,7 @@ import { ANNOUNCED } from '../domain/event.ts';
 import type { Cursor } from '../domain/units.ts';
 import { ErrorBody } from './errors.ts';
 import { GenerationBody, ProgressBody } from './generations.ts';
+import { commaList } from './lists.ts';
 
 export const KEY_PROTOCOL = 'darkroom.key.';
 
@@ -14,12 +15,13 @@ export const CLOSE = { badCursor: 4400, keyGone: 4401, tooSlow: 4408 } as const;
 
 export const EventsQuery = z
   .strictObject({
-    ids: z
-      .string()
-      .max(8_000)
-      .transform((ids) => ids.split(','))
-      .pipe(z.array(z.string().regex(/^gen_[0-9A-HJKMNP-TV-Z]{26}$/, { message: 'expected gen_… ids' })).max(250))
-      .optional(),
+    ids: commaList(
+      z.string().regex(/^gen_[0-9A-HJKMNP-TV-Z]{26}$/),
+      250,
+      'expected at most 250 ids (gen_…) with commas between',
+    )
+      .optional()
+      .describe('Generations to watch.'),
     batch_id: z.string().min(1).max(64).optional(),
     cursor: z.string().min(1).max(100).optional().describe('Of the last frame seen; without it, live from now.'),
     progress: z.enum(['0', '1']).default('1'),

@@ -55,7 +55,7 @@ const MODEL: Model = {
 };
 
 const MODELS: readonly ModelView[] = ['sketch', 'flux-dev', 'sdxl'].map((id) => ({
-  model: { ...MODEL, id },
+  model: { ...MODEL, id, limits: { ...MODEL.limits, maxSteps: id === 'flux-dev' ? 0 : 50 } },
   aliases: id === 'sdxl' ? ['stable-diffusion-xl'] : [],
   usable: id === 'sketch',
   whyNot: id === 'sketch' ? null : 'no node online',

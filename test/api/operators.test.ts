@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { NodeBody } from '../../src/contract/nodes.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
+import { NOW } from './fake-gateway.ts';
 import { served } from './served.ts';
 
 describe('models', () => {
@@ -30,6 +31,12 @@ describe('models', () => {
     const second = (await s.call(`/v1/models?limit=2&cursor=${first.next_cursor}`)).json();
     expect(second).toMatchObject({ data: [{ id: 'sdxl' }], next_cursor: null });
     expect((await s.call('/v1/models?cursor=nope')).status).toBe(422);
+  });
+
+  it('says nothing of steps where a model takes none', async () => {
+    const s = await served();
+    expect((await s.call('/v1/models/sketch')).json()).toMatchObject({ limits: { max_steps: 50 } });
+    expect((await s.call('/v1/models/flux-dev')).json()).toMatchObject({ limits: { max_steps: null } });
   });
 
   it('shows one, and answers 404 for none', async () => {
@@ -154,6 +161,26 @@ describe('workspaces and keys', () => {
     expect(listed.text + one.text).not.toContain(key);
     expect((await s.call('/v1/admin/workspaces/studio/keys/none')).status).toBe(404);
     expect((await s.call('/v1/admin/workspaces/nowhere/keys', { body })).status).toBe(404);
+  });
+
+  it('gives a key the models its names stand for, and refuses names that stand for none', async () => {
+    const s = await served();
+    const ask = (models: string[]) => s.call('/v1/admin/workspaces/studio/keys', { body: { name: 'agent', models } });
+    expect((await ask(['sketch', 'stable-diffusion-xl', 'sdxl'])).json()).toMatchObject({ models: ['sketch', 'sdxl'] });
+    const refused = await ask(['sketch', 'nope', 'nada']);
+    expect(refused.status).toBe(422);
+    expect(refused.error.details?.map((d) => d.path)).toEqual(['models.1', 'models.2']);
+  });
+
+  it('refuses a key that has expired before it was made', async () => {
+    const s = await served();
+    const ask = (ms: number) => {
+      const expires_at = new Date(NOW + ms).toISOString();
+      return s.call('/v1/admin/workspaces/studio/keys', { body: { name: 'agent', expires_at } });
+    };
+    const refused = await ask(0);
+    expect([refused.status, refused.error.details?.[0]?.path]).toEqual([422, 'expires_at']);
+    expect((await ask(1000)).status).toBe(201);
   });
 
   it('grants and takes credits exactly', async () => {

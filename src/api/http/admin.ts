@@ -14,9 +14,10 @@ import { CreditsBody, GrantRequest, renderCredits } from '../../contract/credits
 import { listOf } from '../../contract/generations.ts';
 import { ListQuery } from '../../contract/lists.ts';
 import type { Key } from '../../domain/caller.ts';
-import { GatewayError } from '../../domain/failure.ts';
-import { toMillicredits } from '../../domain/units.ts';
-import type { Gateway } from '../../engine/gateway.ts';
+import { type Detail, GatewayError } from '../../domain/failure.ts';
+import { type Millis, type ModelId, toMillicredits } from '../../domain/units.ts';
+import type { Gateway, NewKeyRequest } from '../../engine/gateway.ts';
+import type { Clock } from '../../system/system.ts';
 import type { Callers } from './callers.ts';
 import { json, nothing, type Route, route } from './route.ts';
 
@@ -24,8 +25,8 @@ const TAG = 'Admin';
 const ROOT = '/v1/admin/workspaces';
 const MAX_PAGE = 100;
 
-export function adminRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
-  return [...workspaceRoutes(gateway, callers), ...keyRoutes(gateway, callers), ...grantRoutes(gateway)];
+export function adminRoutes(gateway: Gateway, callers: Callers, clock: Clock): readonly Route[] {
+  return [...workspaceRoutes(gateway, callers), ...keyRoutes(gateway, callers, clock), ...grantRoutes(gateway)];
 }
 
 function workspaceRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
@@ -95,7 +96,7 @@ function workspaceRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
   ];
 }
 
-function keyRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
+function keyRoutes(gateway: Gateway, callers: Callers, clock: Clock): readonly Route[] {
   return [
     route({
       method: 'post',
@@ -107,14 +108,7 @@ function keyRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
       body: KeyRequest,
       answers: { 201: KeyAnswer },
       async run({ params, body }) {
-        const { key, secret } = await gateway.createKey(params.id as string, {
-          name: body.name,
-          scopes: body.scopes,
-          models: body.models,
-          expiresAt: body.expires_at === null ? null : Date.parse(body.expires_at),
-          requestsPerMinute: body.requests_per_minute,
-          spendCap: body.spend_cap === null ? null : toMillicredits(body.spend_cap),
-        });
+        const { key, secret } = await gateway.createKey(params.id as string, newKey(body, gateway, clock.now()));
         return json({ ...renderKey(key), key: secret }, 201, { 'cache-control': 'no-store' });
       },
     }),
@@ -156,6 +150,35 @@ function keyRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
     }),
   ];
 }
+
+/** What was asked for, in the house's words. Throws invalid_request on what would make a key that can do nothing. */
+function newKey(body: KeyRequest, gateway: Gateway, now: Millis): NewKeyRequest {
+  const expiresAt = body.expires_at === null ? null : Date.parse(body.expires_at);
+  if (expiresAt !== null && expiresAt <= now) {
+    throw refused([{ path: 'expires_at', message: 'expected a time in the future' }]);
+  }
+  return {
+    name: body.name,
+    scopes: body.scopes,
+    models: body.models && modelsNamed(body.models, gateway),
+    expiresAt,
+    requestsPerMinute: body.requests_per_minute,
+    spendCap: body.spend_cap === null ? null : toMillicredits(body.spend_cap),
+  };
+}
+
+/** Their ids: a key knows models by what they are called, and aliases stand for one. */
+function modelsNamed(names: readonly string[], gateway: Gateway): readonly ModelId[] {
+  const ids = new Map(gateway.models().data.flatMap((m) => [m.model.id, ...m.aliases].map((n) => [n, m.model.id])));
+  const unknown = names.flatMap((name, at) =>
+    ids.has(name) ? [] : [{ path: `models.${at}`, message: `there is no model "${name}"` }],
+  );
+  if (unknown.length > 0) throw refused(unknown);
+  return [...new Set(names.map((name) => ids.get(name) as ModelId))];
+}
+
+const refused = (details: readonly Detail[]) =>
+  new GatewayError('invalid_request', `${details[0]?.path}: ${details[0]?.message}`, { details });
 
 async function findKey(gateway: Gateway, workspaceId: string, id: string): Promise<Key> {
   let cursor: string | undefined;
