@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
 import type { GenerationBody } from '../src/contract/generations.ts';
 import { type ComfyUiDouble, startComfyUi } from './doubles/comfyui/server.ts';
 import { until } from './harness/manual-clock.ts';
@@ -127,13 +128,25 @@ describe('kill -9', () => {
     expect((await fetch(done[0]?.url as string)).status).toBe(200);
   }, 120_000);
 
-  it('a polite stop exits with 0 and hands over what runs', async () => {
+  it('a polite stop takes no new work, answers who asks, lets watchers go and hands over what runs', async () => {
+    for (const node of nodes) node.faults.on('silent_load', { ms: 1500 });
     const id = await submit(1000);
     await until(async () => (await poll(id)).status !== 'queued', 'it to start');
-    expect(await kill('SIGTERM')).toBe(0);
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/v1/events`, [`darkroom.key.${KEY}`]);
+    const closed = once(socket, 'close');
+    await once(socket, 'open');
+    const exited = kill('SIGTERM');
+    const refused = await until(async () => {
+      const answer = await fetch(`${url}/v1/generations`, { method: 'POST', headers, body: '{"prompt": "late"}' });
+      return answer.status === 503 ? answer : null;
+    }, 'a refusal');
+    expect(await refused.json()).toMatchObject({ error: { code: 'shutting_down', retryable: true } });
+    expect((await poll(id)).status).toBe('running');
+    expect(await exited).toBe(0);
+    expect((await closed)[0]).toBe(1001);
+    for (const node of nodes) node.faults.off();
     await start();
-    expect(
-      (await until(async () => [await poll(id)].find((g) => g.status === 'succeeded'), 'it to end')).attempts,
-    ).toHaveLength(1);
+    const done = await until(async () => [await poll(id)].find((g) => g.status === 'succeeded'), 'it to end', 30_000);
+    expect(done.attempts).toHaveLength(1);
   }, 60_000);
 });

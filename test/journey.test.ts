@@ -13,6 +13,7 @@ import { type Darkroom, openDarkroom } from '../src/main.ts';
 import { type ComfyUiDouble, startComfyUi } from './doubles/comfyui/server.ts';
 import { type SdapiDouble, startSdapi } from './doubles/sdapi/server.ts';
 import { until } from './harness/manual-clock.ts';
+import { createTestDatabase, postgresMissing } from './harness/postgres.ts';
 
 const KEY = 'dk_journey';
 const MODELS = `models:
@@ -145,5 +146,33 @@ describe('the event socket', () => {
     await until(() => story().includes('generation.succeeded'), 'the end of the story');
     expect(story()).toEqual(['generation.queued', 'generation.running', 'generation.succeeded']);
     socket.terminate();
+  });
+});
+
+describe.skipIf(postgresMissing() !== null)('on PostgreSQL', () => {
+  it('does the same over a database server, and finds it all again after a restart', async () => {
+    const database = await createTestDatabase();
+    const env = {
+      DARKROOM_DATABASE_URL: database.url,
+      DARKROOM_DATA: join(folder, 'pg'),
+      DARKROOM_PORT: '0',
+      DARKROOM_ADMIN_KEY: KEY,
+    };
+    const config = { ...loadConfig(env, folder), models: join(folder, 'models.yaml'), logLevel: 'silent' } as const;
+    const ask = async (url: string, body: unknown) =>
+      (await (
+        await fetch(`${url}/v1/generations`, { method: 'POST', headers, body: JSON.stringify(body) })
+      ).json()) as GenerationBody;
+    let server = await openDarkroom(config);
+    const first = await ask(server.url, { model: 'sketch', prompt: 'x', wait: true, idempotency_key: 'one' });
+    expect(first.status).toBe('succeeded');
+    await server.stop();
+    server = await openDarkroom(config);
+    const again = await ask(server.url, { model: 'sketch', prompt: 'x', idempotency_key: 'one' });
+    expect([again.id, again.status]).toEqual([first.id, 'succeeded']);
+    const picture = await fetch((again.url as string).replace(/^http:..[^/]+/, server.url));
+    expect(picture.status).toBe(200);
+    await server.stop();
+    await database.drop();
   });
 });
