@@ -2,7 +2,7 @@
 // loss and shutdown are one AbortSignal whose reason is a GatewayError. The slot is given back when the render ends;
 // fetching, verifying and thumbnailing overlap the next render.
 
-import type { Job } from '../backends/backend.ts';
+import type { Job, RemoteFile } from '../backends/backend.ts';
 import { recipeFor } from '../catalog/catalog.ts';
 import { GatewayError, toFailure } from '../domain/failure.ts';
 import type { Generation, Output, RemoteRef } from '../domain/generation.ts';
@@ -114,7 +114,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
             break;
           case 'file':
             if (tale.files.length >= MAX_OUTPUTS) tooMany(tale);
-            else tale.files.push(settled(ingest(tale.g, plan, event.file.open, signal)));
+            else tale.files.push(settled(ingest(tale.g, plan, event.file, signal)));
             break;
           case 'preview':
             break;
@@ -166,16 +166,12 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
   });
 
   /** A broken download is repeated; it never renders again. */
-  const ingest = async (
-    g: Generation,
-    plan: Plan,
-    open: Parameters<Rooms['media']['ingest']>[0],
-    signal: AbortSignal,
-  ): Promise<Ingested> => {
+  const ingest = async (g: Generation, plan: Plan, file: RemoteFile, signal: AbortSignal): Promise<Ingested> => {
     const provenance = await provenanceOf(g, plan);
+    const expect = file.mediaType === 'text/plain' ? 'text' : g.kind;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await rooms.media.ingest(open, { signal, expect: g.kind, output: g.params.output, provenance });
+        return await rooms.media.ingest(file.open, { signal, expect, output: g.params.output, provenance });
       } catch (error) {
         if (signal.aborted || attempt >= DOWNLOAD_TRIES || toFailure(error).code !== 'node_lost') throw error;
         await clock.sleep(250 * 2 ** attempt, signal);

@@ -5,7 +5,7 @@ import type { Kind } from '../domain/model.ts';
 
 export interface Format {
   readonly mediaType: string;
-  readonly kind: Kind;
+  readonly kind: Kind | 'text';
 }
 
 /** By file ending, which is also how a blob's key remembers its format. */
@@ -21,6 +21,8 @@ export const FORMATS = {
   flac: { mediaType: 'audio/flac', kind: 'audio' },
   mp3: { mediaType: 'audio/mpeg', kind: 'audio' },
   ogg: { mediaType: 'audio/ogg', kind: 'audio' },
+  /** Only ever what a backend calls text: it cannot be told by its bytes. */
+  txt: { mediaType: 'text/plain; charset=utf-8', kind: 'text' },
 } as const satisfies Record<string, Format>;
 
 export type Extension = keyof typeof FORMATS;
@@ -30,5 +32,5 @@ const ALSO: Readonly<Record<string, Extension>> = { apng: 'png', opus: 'ogg', og
 
 export function extensionOf(sniffed: string): Extension | null {
   const ext = ALSO[sniffed] ?? sniffed;
-  return Object.hasOwn(FORMATS, ext) ? (ext as Extension) : null;
+  return Object.hasOwn(FORMATS, ext) && ext !== 'txt' ? (ext as Extension) : null;
 }

@@ -22,8 +22,8 @@ const MAX_RESULT_BYTES = 512 * 1024 * 1024;
 
 export interface IngestOptions {
   readonly signal: AbortSignal;
-  /** What the model makes; the bytes must be of that kind. */
-  readonly expect: Kind;
+  /** What the model makes; the bytes must be of that kind. `text`: the backend says that this one is text. */
+  readonly expect: Kind | 'text';
   readonly output: OutputOptions;
   /** null: bytes stay exactly as they came. */
   readonly provenance: Provenance | null;

@@ -2,6 +2,7 @@
 // boundary. A task leaves finished, fsynced files in the staging box it was given; the main thread moves them into
 // place. Everything blocking is done with blocking calls, since the thread is the task's own.
 
+import { isUtf8 } from 'node:buffer';
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,6 +21,7 @@ import { stampWebp } from './webp.ts';
 
 /** Pictures are held in memory while they are worked on. */
 const MAX_PICTURE_BYTES = 256 * 1024 * 1024;
+const MAX_TEXT_BYTES = 1024 * 1024;
 const HASH_STEP = 1024 * 1024;
 
 /** A finished file in the staging box. */
@@ -37,13 +39,13 @@ export interface Staged {
 export interface IngestWork {
   readonly path: string;
   readonly box: string;
-  readonly expect: Kind;
+  readonly expect: Kind | 'text';
   readonly output: OutputOptions;
   readonly provenance: Provenance | null;
 }
 
 export interface IngestResult {
-  readonly kind: Kind;
+  readonly kind: Kind | 'text';
   readonly original: Staged;
   /** Null: the original is what is served. */
   readonly converted: Staged | null;
@@ -53,6 +55,7 @@ export interface IngestResult {
 /** A node's result: proved whole, stamped, converted as asked. */
 export const ingest = (work: IngestWork): Promise<Verdict<IngestResult>> =>
   judge(async () => {
+    if (work.expect === 'text') return ingestText(work);
     const ext = await sniff(work.path);
     return FORMATS[ext].kind === 'image' ? ingestPicture(ext, work) : ingestStream(ext as StreamExtension, work);
   });
@@ -117,7 +120,7 @@ async function ingestPicture(ext: Extension, work: IngestWork): Promise<IngestRe
   return { kind: work.expect, original, converted, hasThumbnail: true };
 }
 
-const wrongKind = (ext: Extension, expect: Kind) =>
+const wrongKind = (ext: Extension, expect: Kind | 'text') =>
   new Refusal(
     'wrong_kind',
     `is ${FORMATS[ext].mediaType} where ${expect === 'audio' ? 'a sound' : `a ${expect}`} was expected`,
@@ -139,6 +142,19 @@ function stamp(picture: Picture, provenance: Provenance): readonly Buffer[] {
   if (ext === 'jpg') return stampJpeg(bytes, provenance, orientation);
   if (ext === 'webp') return stampWebp(bytes, provenance, orientation, canvas);
   return [bytes];
+}
+
+/** Words are kept as they are: valid UTF-8, and not too many. */
+function ingestText({ path, provenance }: IngestWork): IngestResult {
+  if (statSync(path).size > MAX_TEXT_BYTES) throw new Refusal('too_large', 'is a text of more than 1 MB');
+  const bytes = readFileSync(path);
+  if (!isUtf8(bytes)) throw new Refusal('broken', 'is not text');
+  const fd = openSync(path, 'r+');
+  fsyncSync(fd);
+  closeSync(fd);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const plain: Staged = { path, ext: 'txt', sha256, bytes: bytes.length, width: null, height: null, sidecar: null };
+  return { kind: 'text', original: withSidecar(plain, provenance), converted: null, hasThumbnail: false };
 }
 
 type StreamExtension = Parameters<typeof checkContainer>[0];

@@ -33,6 +33,23 @@ describe('a result', () => {
     expect(await files('blobs')).toHaveLength(2);
   });
 
+  test('may be text where the backend says so: valid UTF-8, served as plain text', async () => {
+    const { media, files } = await openRoom();
+    const words = Buffer.from('a lighthouse, ein Leuchtturm, 灯台');
+    const stored = await media.ingest(from(words), { ...plain, expect: 'text' });
+    expect(stored).toMatchObject({
+      kind: 'text',
+      mediaType: 'text/plain; charset=utf-8',
+      blob: `${sha256(words)}.txt`,
+      thumbnail: null,
+    });
+    expect(await read(media.blobs.open(stored.blob))).toEqual(words);
+    const broken = media.ingest(from(Buffer.from([0xc3, 0x28])), { ...plain, expect: 'text' });
+    await expect(broken).rejects.toMatchObject({ failure: { code: 'node_lost' } });
+    await expect(media.ingest(from(words), plain)).rejects.toMatchObject({ failure: { code: 'node_lost' } });
+    expect(await files('staging')).toEqual([]);
+  });
+
   test('that comes twice is stored once', async () => {
     const { media, files } = await openRoom();
     const png = await samples.comfyPng();
