@@ -5,6 +5,7 @@ import { type Key, SCOPES, type Workspace } from '../domain/caller.ts';
 import { toCredits, toTimestamp } from '../domain/units.ts';
 import { CreditsBody } from './credits.ts';
 import { CreditAmount } from './generations.ts';
+import { listOf } from './lists.ts';
 
 const perMinute = z.int().min(1).max(1_000_000).nullable();
 const name = z.string().min(1).max(200);
@@ -12,12 +13,17 @@ const name = z.string().min(1).max(200);
 export const WorkspaceRequest = z
   .strictObject({
     name,
-    credits: CreditAmount.nonnegative().default(0),
+    credits: CreditAmount.nonnegative().default(0).describe('What it starts with.'),
     limits: z
       .strictObject({
-        concurrency: z.int().min(1).max(10_000).optional(),
-        queue: z.int().min(1).max(10_000_000).optional(),
-        requests_per_minute: perMinute.optional(),
+        concurrency: z.int().min(1).max(10_000).optional().describe('Generations that may run at once; more wait.'),
+        queue: z
+          .int()
+          .min(1)
+          .max(10_000_000)
+          .optional()
+          .describe('Generations that may wait; more are refused with 429.'),
+        requests_per_minute: perMinute.optional().describe('Of all its keys together; null: no limit.'),
       })
       .default({}),
     provenance: z.boolean().optional().describe('Write provenance into files; as the gateway does by default.'),
@@ -33,16 +39,31 @@ export const WorkspaceBody = z
     provenance: z.boolean(),
   })
   .meta({ id: 'Workspace' });
-export const WorkspaceAnswer = WorkspaceBody.extend({ credits: CreditsBody });
+export const WorkspaceAnswer = WorkspaceBody.extend({ credits: CreditsBody }).meta({ id: 'WorkspaceAnswer' });
+export const WorkspaceList = listOf(WorkspaceBody).meta({ id: 'WorkspaceList' });
 
 export const KeyRequest = z
   .strictObject({
     name,
-    scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length).default(['generate', 'read']),
-    models: z.array(z.string().min(1).max(200)).min(1).max(200).nullable().default(null).describe('Null: all.'),
-    expires_at: z.iso.datetime({ offset: true }).nullable().default(null),
-    requests_per_minute: perMinute.default(null),
-    spend_cap: CreditAmount.nonnegative().nullable().default(null),
+    scopes: z
+      .array(z.enum(SCOPES))
+      .min(1)
+      .max(SCOPES.length)
+      .default(['generate', 'read'])
+      .describe('`generate` includes reading its own workspace, `admin` everything.'),
+    models: z
+      .array(z.string().min(1).max(200))
+      .min(1)
+      .max(200)
+      .nullable()
+      .default(null)
+      .describe('Ids or aliases it may use; null: all.'),
+    expires_at: z.iso.datetime({ offset: true }).nullable().default(null).describe('In the future; null: never.'),
+    requests_per_minute: perMinute.default(null).describe('Null: no limit of its own.'),
+    spend_cap: CreditAmount.nonnegative()
+      .nullable()
+      .default(null)
+      .describe('Credits it may spend in all; null: no cap.'),
   })
   .meta({ id: 'KeyRequest' });
 export type KeyRequest = z.infer<typeof KeyRequest>;
@@ -60,7 +81,8 @@ export const KeyBody = z
     created_at: z.iso.datetime(),
   })
   .meta({ id: 'Key' });
-export const KeyAnswer = KeyBody.extend({ key: z.string().describe('Shown once.') });
+export const KeyAnswer = KeyBody.extend({ key: z.string().describe('Shown once.') }).meta({ id: 'KeyAnswer' });
+export const KeyList = listOf(KeyBody).meta({ id: 'KeyList' });
 
 export function renderWorkspace(w: Workspace): z.infer<typeof WorkspaceBody> {
   return {

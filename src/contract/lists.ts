@@ -9,8 +9,8 @@ export const ListQuery = z.strictObject({
 });
 
 /**
- * `a,b` → ['a', 'b']. A client may give an array: it is declared as one whose items are joined by commas. What does not
- * fit is told of the whole field, for that is what was sent.
+ * An optional `a,b` → ['a', 'b']. Declared as the array it is to a client, whose items are joined by commas. What does not fit is
+ * told of the whole field, for that is what was sent.
  */
 export const commaList = <T extends z.ZodType>(item: T, max: number, expected: string) =>
   z
@@ -21,9 +21,10 @@ export const commaList = <T extends z.ZodType>(item: T, max: number, expected: s
       context.issues.push({ code: 'custom', message: expected, input: text });
       return z.NEVER;
     })
+    .optional()
     .meta({
       param: { style: 'form', explode: false },
-      override: { type: 'array', maxItems: max, items: z.toJSONSchema(item, { io: 'input' }) as object },
+      override: { type: 'array', maxItems: max, items: { ...z.toJSONSchema(item), $schema: undefined } as object },
     });
 
 export type ListQuery = z.infer<typeof ListQuery>;
@@ -32,6 +33,9 @@ export interface PageBody<T> {
   readonly data: readonly T[];
   readonly next_cursor: string | null;
 }
+
+export const listOf = <T extends z.ZodType>(item: T) =>
+  z.object({ data: z.array(item), next_cursor: z.string().nullable().describe('Null: this is the last page.') });
 
 /** One page of a list in memory; the cursor is the name of the last row of the page before. Null: nobody knows the cursor. */
 export function pageOf<T>(

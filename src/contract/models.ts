@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { CAPABILITIES, HOSTED_BACKENDS, KINDS, LOCAL_BACKENDS, type Model, type Route } from '../domain/model.ts';
 import { toCredits, toTimestamp } from '../domain/units.ts';
+import { listOf } from './lists.ts';
 
 export const RouteBody = z
   .object({
@@ -74,12 +75,8 @@ export const CatalogBody = z
   })
   .meta({ id: 'Catalog' });
 
-export const ModelList = z.object({
-  data: z.array(ModelBody),
-  next_cursor: z.string().nullable(),
-  catalog: CatalogBody,
-});
-export const ModelAnswer = ModelBody.extend({ catalog: CatalogBody });
+export const ModelList = listOf(ModelBody).extend({ catalog: CatalogBody }).meta({ id: 'ModelList' });
+export const ModelAnswer = ModelBody.extend({ catalog: CatalogBody }).meta({ id: 'ModelAnswer' });
 
 /** A model and how it stands now. */
 export interface ModelNow {

@@ -5,6 +5,7 @@ import { LOCAL_BACKENDS } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus } from '../domain/node.ts';
 import { type Millis, toTimestamp } from '../domain/units.ts';
 import { BaseUrl } from './base-url.ts';
+import { listOf } from './lists.ts';
 
 /** What comes out is a NodeSpec. The built-in `sketch` is no node to be added: a setting switches it. */
 export const NodeRequest = z
@@ -14,7 +15,11 @@ export const NodeRequest = z
     }),
     kind: z.enum(LOCAL_BACKENDS).exclude(['sketch']),
     url: BaseUrl,
-    labels: z.array(z.string().min(1).max(64)).max(32).default([]),
+    labels: z
+      .array(z.string().min(1).max(64))
+      .max(32)
+      .default([])
+      .describe('A route goes to nodes that have all of its labels.'),
     auth: z
       .strictObject({ username: z.string().min(1).max(200), password: z.string().max(500) })
       .nullable()
@@ -45,6 +50,7 @@ export const NodeBody = z
     schedulers: z.array(z.string()).nullable(),
   })
   .meta({ id: 'Node' });
+export const NodeList = listOf(NodeBody).meta({ id: 'NodeList' });
 export type NodeBody = z.infer<typeof NodeBody>;
 
 export interface NodeNow {

@@ -19,9 +19,7 @@ export const EventsQuery = z
       z.string().regex(/^gen_[0-9A-HJKMNP-TV-Z]{26}$/),
       250,
       'expected at most 250 ids (gen_…) with commas between',
-    )
-      .optional()
-      .describe('Generations to watch.'),
+    ).describe('Generations to watch.'),
     batch_id: z.string().min(1).max(64).optional(),
     cursor: z.string().min(1).max(100).optional().describe('Of the last frame seen; without it, live from now.'),
     progress: z.enum(['0', '1']).default('1'),

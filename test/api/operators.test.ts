@@ -257,6 +257,60 @@ describe('operations', () => {
     for (const one of references) expect(document.components.schemas).toHaveProperty(one.split('/').at(-1) as string);
   });
 
+  const documented = async () => {
+    const s = await served();
+    return JSON.parse((await bare(`${s.url}/openapi.json`)).text);
+  };
+  const named = (operation: { parameters: { name?: string }[] }, name: string) =>
+    operation.parameters.find((p) => p.name === name);
+
+  it('describes the headers that count, going in and coming out', async () => {
+    const { paths, components } = await documented();
+    const { post } = paths['/v1/generations'];
+    const { get } = paths['/v1/generations/{id}'];
+    expect(named(post, 'Idempotency-Key')).toMatchObject({ in: 'header', schema: { maxLength: 255 } });
+    expect(named(post, 'Prefer')).toMatchObject({ in: 'header' });
+    expect(named(get, 'If-None-Match')).toMatchObject({ in: 'header' });
+    expect(Object.values(components.parameters)).toMatchObject([
+      { name: 'X-Darkroom-Workspace', in: 'header' },
+      { name: 'X-Request-Id', in: 'header' },
+    ]);
+    expect(post.parameters).toContainEqual({ $ref: '#/components/parameters/Workspace' });
+    expect(paths['/healthz'].get.parameters).toEqual([{ $ref: '#/components/parameters/RequestId' }]);
+    const own = ['Location', 'Retry-After', 'Idempotency-Replayed', 'Preference-Applied'];
+    expect(Object.keys(post.responses[202].headers)).toEqual(['X-Request-Id', ...own]);
+    expect(Object.keys(get.responses[304].headers)).toEqual(['X-Request-Id', 'ETag', 'Retry-After']);
+    expect(Object.keys(get.responses.default.headers)).toContain('Retry-After');
+    expect(post.responses[202].content['application/json'].schema.$ref).toBe('#/components/schemas/Generation');
+  });
+
+  it('describes queries so that a client made from it sends what the doors take', async () => {
+    const { paths } = await documented();
+    const list = paths['/v1/generations'].get;
+    expect(named(list, 'status')).toMatchObject({
+      style: 'form',
+      explode: false,
+      schema: { type: 'array', items: { enum: expect.arrayContaining(['queued', 'cancelled']) } },
+    });
+    expect(named(list, 'metadata')).toMatchObject({
+      style: 'form',
+      explode: true,
+      example: { 'metadata.ticket': 'MKT-2241' },
+    });
+    const output = paths['/v1/outputs/{generation}/{index}'].get;
+    for (const name of ['expires', 'signature']) expect(named(output, name)).toMatchObject({ required: true });
+    expect(Object.keys(paths['/v1/uploads'].post.requestBody.content)).toContain('multipart/form-data');
+  });
+
+  it('says of every field of a request what it means', async () => {
+    const { components } = await documented();
+    const fields = Object.entries<{ $ref?: string }>(components.schemas.GenerationRequest.properties);
+    for (const [name, field] of fields) {
+      const told = field.$ref === undefined ? field : components.schemas[field.$ref.split('/').at(-1) as string];
+      expect(told.description, name).toMatch(/\w.*\.$/);
+    }
+  });
+
   it('shows the same as a page that loads nothing from elsewhere', async () => {
     const s = await served();
     const page = await bare(`${s.url}/docs`);
@@ -265,6 +319,8 @@ describe('operations', () => {
     expect(page.headers.get('content-security-policy')).toMatch(/^default-src 'none'/);
     expect(page.text).toContain('/v1/generations/{id}/cancel');
     expect(page.text).toContain(`curl -X POST ${s.url}/v1/generations`);
+    expect(page.text).toContain('<main><h1>Darkroom API</h1>');
+    expect(page.text).toContain('<td>202</td><td><a href="#Generation">Generation</a></td>');
     expect(page.text).not.toMatch(/(src|href)="https?:/);
   });
 

@@ -3,15 +3,15 @@
 import {
   KeyAnswer,
   KeyBody,
+  KeyList,
   KeyRequest,
   renderKey,
   renderWorkspace,
   WorkspaceAnswer,
-  WorkspaceBody,
+  WorkspaceList,
   WorkspaceRequest,
 } from '../../contract/admin.ts';
 import { CreditsBody, GrantRequest, renderCredits } from '../../contract/credits.ts';
-import { listOf } from '../../contract/generations.ts';
 import { ListQuery } from '../../contract/lists.ts';
 import type { Key } from '../../domain/caller.ts';
 import { type Detail, GatewayError } from '../../domain/failure.ts';
@@ -61,7 +61,7 @@ function workspaceRoutes(gateway: Gateway, callers: Callers): readonly Route[] {
       summary: 'Workspaces',
       scope: 'admin',
       query: ListQuery,
-      answers: { 200: listOf(WorkspaceBody) },
+      answers: { 200: WorkspaceList },
       async run({ query }) {
         const page = await gateway.workspaces(query.limit, query.cursor);
         return json({ data: page.data.map(renderWorkspace), next_cursor: page.next });
@@ -119,7 +119,7 @@ function keyRoutes(gateway: Gateway, callers: Callers, clock: Clock): readonly R
       summary: 'Keys of a workspace',
       scope: 'admin',
       query: ListQuery,
-      answers: { 200: listOf(KeyBody) },
+      answers: { 200: KeyList },
       async run({ params, query }) {
         const page = await gateway.keys(params.id as string, query.limit, query.cursor);
         return json({ data: page.data.map(renderKey), next_cursor: page.next });

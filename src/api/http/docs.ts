@@ -7,24 +7,31 @@ import { z } from 'zod';
 
 const Schema = z.record(z.string(), z.unknown());
 const Content = z.record(z.string(), z.object({ schema: Schema }));
+const Parameter = z.object({ in: z.string(), name: z.string(), required: z.boolean().optional(), schema: Schema });
+/** What every door has is told once, at the top. */
+const Shared = z.object({ $ref: z.string() });
+const Header = z.object({ description: z.string().optional() });
+const Response = z.object({
+  description: z.string(),
+  content: Content.optional(),
+  headers: z.record(z.string(), z.union([Shared, Header])).default({}),
+});
 const Operation = z.object({
   operationId: z.string(),
   tags: z.array(z.string()),
   summary: z.string(),
   description: z.string(),
   security: z.array(z.unknown()).optional(),
-  parameters: z
-    .array(z.object({ in: z.string(), name: z.string(), required: z.boolean().optional(), schema: Schema }))
-    .default([]),
+  parameters: z.array(z.union([Parameter, Shared])).default([]),
   requestBody: z.object({ content: Content }).optional(),
-  responses: z.record(z.string(), z.object({ description: z.string(), content: Content.optional() })),
+  responses: z.record(z.string(), Response),
 });
 type Operation = z.infer<typeof Operation>;
 const OpenApi = z.object({
   info: z.object({ description: z.string() }),
   tags: z.array(z.object({ name: z.string() })),
   paths: z.record(z.string(), z.record(z.string(), Operation)),
-  components: z.object({ schemas: z.record(z.string(), Schema) }),
+  components: z.object({ schemas: z.record(z.string(), Schema), parameters: z.record(z.string(), Parameter) }),
 });
 type JsonSchema = z.infer<typeof Schema>;
 
@@ -53,11 +60,12 @@ export function docsPage(document: unknown, baseUrl: string): { readonly html: s
   const schemas = Object.entries(components.schemas);
   const html = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Darkroom API</title><style>${style}</style></head>
-<body><nav aria-label="Endpoints"><h1>Darkroom<span> API</span></h1>
+<body id="top"><nav aria-label="Endpoints"><p><a href="#top">Darkroom<span> API</span></a></p>
 <input type="search" placeholder="Search  /" aria-label="Search endpoints and schemas">
-${groups.map(({ name, rows }) => group('div', name, rows.map(linkTo).join(''))).join('')}
-${group('div', 'Schemas', schemas.map(([name]) => schemaLink(name)).join(''))}</nav>
-<main><p>${prose(info.description)}</p><p>The same as <a href="/openapi.json">openapi.json</a>, for programs.</p>
+<div class="menu">${groups.map(({ name, rows }) => group('div', name, rows.map(linkTo).join(''))).join('')}
+${group('div', 'Schemas', schemas.map(([name]) => schemaLink(name)).join(''))}</div></nav>
+<main><h1>Darkroom API</h1><p>${prose(info.description)}</p><p>The same as <a href="/openapi.json">openapi.json</a>, for programs.</p>
+${everywhere(Object.values(components.parameters))}
 ${groups.map(({ name, rows }) => group('section', name, rows.map((e) => article(e, baseUrl)).join(''))).join('')}
 ${group('section', 'Schemas', schemas.map(([name, schema]) => schemaArticle(name, schema)).join(''))}</main>
 <script>${script}</script></body></html>`;
@@ -75,12 +83,9 @@ const linkTo = ({ method, path, operation: o }: Endpoint) =>
 const schemaLink = (name: string) => `<a href="#${escaped(name)}" ${words(name)}>${escaped(name)}</a>`;
 
 function article({ method, path, operation: o }: Endpoint, baseUrl: string): string {
-  const parameters = o.parameters.map((p) => fieldRow(p.name, p.schema, p.required === true, `in ${p.in}`));
+  const parameters = o.parameters.flatMap((p) => ('$ref' in p ? [] : [parameterRow(p)]));
   const request = o.requestBody?.content['application/json']?.schema;
-  const answers = Object.entries(o.responses).map(
-    ([status, { description, content }]) =>
-      `<tr><td>${escaped(status)}</td><td>${typeOf(content?.['application/json']?.schema)}</td><td>${prose(description)}</td></tr>`,
-  );
+  const answers = Object.entries(o.responses).map(([status, response]) => answerRow(status, response));
   return `<article id="${escaped(o.operationId)}" ${words(method, path, o.summary, o.description)}>
 <h3><span class="method ${method}">${method}</span><code>${escaped(path)}</code></h3>
 <p><strong>${escaped(o.summary)}</strong></p><p>${prose(o.description)}</p>
@@ -89,6 +94,21 @@ ${request ? `<h4>Body</h4>${bodyOf(request)}` : ''}
 <h4>Answers</h4><table>${answers.join('')}</table>
 <h4>Example</h4><pre>${escaped(curl(method, path, o, baseUrl))}</pre></article>`;
 }
+
+const parameterRow = ({ in: place, name, required, schema }: z.infer<typeof Parameter>) =>
+  fieldRow(name, schema, required === true, `in ${place}`);
+
+/** `default` is whatever is not told above it: the errors. */
+function answerRow(status: string, { description, content, headers }: z.infer<typeof Response>): string {
+  const own = Object.entries(headers).flatMap(([name, header]) =>
+    '$ref' in header ? [] : [`<code>${escaped(name)}</code>`],
+  );
+  const notes = [prose(description), ...(own.length > 0 ? [`headers ${own.join(' ')}`] : [])].join(' · ');
+  return `<tr><td>${status === 'default' ? 'else' : escaped(status)}</td><td>${typeOf(content?.['application/json']?.schema)}</td><td>${notes}</td></tr>`;
+}
+
+const everywhere = (parameters: readonly z.infer<typeof Parameter>[]) =>
+  `<article ${words(...parameters.map((p) => p.name))}><h3>With every request</h3><table>${parameters.map(parameterRow).join('')}</table></article>`;
 
 const bodyOf = (schema: JsonSchema) => (schema.$ref ? `<p>${typeOf(schema)}</p>` : fieldsOf(schema));
 
@@ -99,9 +119,19 @@ ${typeof schema.description === 'string' ? `<p>${prose(schema.description)}</p>`
 const propertiesOf = (schema: JsonSchema) => (schema.properties ?? {}) as Readonly<Record<string, JsonSchema>>;
 
 function fieldsOf(schema: JsonSchema): string {
-  const required = (schema.required ?? []) as readonly string[];
-  const rows = Object.entries(propertiesOf(schema)).map(([name, s]) => fieldRow(name, s, required.includes(name), ''));
+  const rows = rowsOf(schema, '');
   return rows.length > 0 ? `<table>${rows.join('')}</table>` : `<p>${typeOf(schema)}</p>`;
+}
+
+/** Fields and, below each, the fields it holds. */
+function rowsOf(schema: JsonSchema, prefix: string): readonly string[] {
+  const required = (schema.required ?? []) as readonly string[];
+  return Object.entries(propertiesOf(schema)).flatMap(([name, field]) => {
+    const path = `${prefix}${name}`;
+    const inner = (field.type === 'array' ? field.items : field) as JsonSchema;
+    const below = rowsOf(inner, field.type === 'array' ? `${path}[].` : `${path}.`);
+    return [fieldRow(path, field, required.includes(name), ''), ...below];
+  });
 }
 
 function fieldRow(name: string, schema: JsonSchema, required: boolean, place: string): string {

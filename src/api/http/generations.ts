@@ -6,9 +6,9 @@ import { z } from 'zod';
 import {
   GenerationBody as Body,
   type GenerationBody,
+  GenerationList,
   GenerationQuery,
   GenerationRequest,
-  listOf,
 } from '../../contract/generations.ts';
 import { renderGeneration, type View } from '../../contract/render.ts';
 import type { Caller } from '../../domain/caller.ts';
@@ -16,6 +16,16 @@ import { GatewayError } from '../../domain/failure.ts';
 import { type Generation, isFinal } from '../../domain/generation.ts';
 import { toCredits } from '../../domain/units.ts';
 import type { Gateway } from '../../engine/gateway.ts';
+import {
+  ETag,
+  IdempotencyKey,
+  IdempotencyReplayed,
+  IfNoneMatch,
+  Location,
+  Prefer,
+  PreferenceApplied,
+  RetryAfter,
+} from './headers.ts';
 import { type Answer, type Asked, json, type Route, route } from './route.ts';
 import type { Doors } from './serve.ts';
 
@@ -28,13 +38,13 @@ const WaitQuery = z.strictObject({
     .optional()
     .describe('Seconds to hold the answer until it is final; at most 60.'),
 });
-const ListQuery = GenerationQuery.extend({
-  metadata: z
-    .record(z.string(), z.string())
-    .optional()
-    .describe('metadata.KEY=VALUE; compared as text, all must match.'),
+
+const Submitted = z.object({
+  Location,
+  'Retry-After': RetryAfter,
+  'Idempotency-Replayed': IdempotencyReplayed,
+  'Preference-Applied': PreferenceApplied,
 });
-const SubmitAnswer = Body.extend({ credits_reserved: z.number(), credits_available: z.number() });
 
 export function generationRoutes({ gateway, closing }: Pick<Doors, 'gateway' | 'closing'>): readonly Route[] {
   const hold = holder(gateway, closing);
@@ -46,7 +56,11 @@ export function generationRoutes({ gateway, closing }: Pick<Doors, 'gateway' | '
     description: '`wait` long-polls. `ETag` covers state, outputs and progress; send it back as `If-None-Match`.',
     scope: 'read',
     query: WaitQuery,
-    answers: { 200: Body, 304: 'Nothing changed.' },
+    reads: z.object({ 'If-None-Match': IfNoneMatch }),
+    answers: {
+      200: { says: 'The generation as it is now.', json: Body, headers: z.object({ ETag, 'Retry-After': RetryAfter }) },
+      304: { says: 'Nothing changed.', headers: z.object({ ETag, 'Retry-After': RetryAfter }) },
+    },
     async run(asked) {
       const { caller, params, query, headers, baseUrl } = asked;
       const id = params.id as string;
@@ -64,7 +78,11 @@ export function generationRoutes({ gateway, closing }: Pick<Doors, 'gateway' | '
       'Answers 202 at once with an id to poll. `wait` (or `Prefer: wait=20`) holds the answer until it is final, or until the cap. `Idempotency-Key` makes retries safe.',
     scope: 'generate',
     body: GenerationRequest,
-    answers: { 200: SubmitAnswer, 202: SubmitAnswer },
+    reads: z.object({ 'Idempotency-Key': IdempotencyKey, Prefer }),
+    answers: {
+      200: { says: 'Final, or the replay of an earlier submit.', json: Body, headers: Submitted },
+      202: { says: 'Queued or running: poll it.', json: Body, headers: Submitted },
+    },
     newWork: true,
     run: (asked) => submitted(gateway, hold, asked),
   });
@@ -74,8 +92,8 @@ export function generationRoutes({ gateway, closing }: Pick<Doors, 'gateway' | '
     tag: TAG,
     summary: 'Generations, newest first',
     scope: 'read',
-    query: ListQuery,
-    answers: { 200: listOf(Body) },
+    query: GenerationQuery,
+    answers: { 200: GenerationList },
     async run({ caller, query: q, baseUrl }) {
       const filter = {
         ...(q.status && { statuses: q.status }),
@@ -98,7 +116,7 @@ export function generationRoutes({ gateway, closing }: Pick<Doors, 'gateway' | '
     summary: 'Cancel a generation',
     description: 'Idempotent; a final one comes back unchanged.',
     scope: 'generate',
-    answers: { 200: Body },
+    answers: { 200: { says: 'The generation, cancelled or as it ended before.', json: Body } },
     async run({ caller, params, baseUrl }) {
       const g = await gateway.cancel(caller, params.id as string);
       return json(renderGeneration(g, gateway.view(g, baseUrl)));

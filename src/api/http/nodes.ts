@@ -1,8 +1,7 @@
 // The fleet, for operators.
 
-import { listOf } from '../../contract/generations.ts';
 import { ListQuery } from '../../contract/lists.ts';
-import { NodeBody, NodeRequest, renderNode } from '../../contract/nodes.ts';
+import { NodeBody, NodeList, NodeRequest, renderNode } from '../../contract/nodes.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import { shortList } from './lists.ts';
 import { json, nothing, type Route, route } from './route.ts';
@@ -31,7 +30,7 @@ export function nodeRoutes(gateway: Gateway): readonly Route[] {
       summary: 'Every node and how it is',
       scope: 'admin',
       query: ListQuery,
-      answers: { 200: listOf(NodeBody) },
+      answers: { 200: NodeList },
       run: ({ query }) => json(shortList(gateway.nodes().map(renderNode), (n) => n.id, query)),
     }),
     route({

@@ -1,11 +1,22 @@
 // Results by signed link: no key, one range at a time, cached hard because the bytes behind a link never change.
 
+import { z } from 'zod';
 import { failure, GatewayError } from '../../domain/failure.ts';
 import type { FileToServe, Gateway } from '../../engine/gateway.ts';
 import type { Clock } from '../../system/system.ts';
-import { readQuery } from './body.ts';
+import { AcceptRanges, ContentRange, ETag, IfNoneMatch, IfRange, RangeHeader } from './headers.ts';
 import { type Answer, type Asked, type Route, route } from './route.ts';
 import { refusal } from './send.ts';
+
+/** Mail and chat programs append parameters of their own to links. */
+const LinkQuery = z.looseObject({
+  expires: z
+    .string()
+    .regex(/^\d{1,12}$/)
+    .describe('When the link ends, in seconds since 1970.'),
+  signature: z.string().describe('Both come with the link.'),
+});
+type Link = z.infer<typeof LinkQuery>;
 
 export function outputRoutes(gateway: Gateway, clock: Clock): readonly Route[] {
   const row = (path: string, what: 'output' | 'thumbnail', summary: string) =>
@@ -16,8 +27,17 @@ export function outputRoutes(gateway: Gateway, clock: Clock): readonly Route[] {
       summary,
       description: 'Signed, so it needs no key. Supports Range, ETag and HEAD. The link comes from the generation.',
       scope: null,
-      query: null,
-      answers: { 200: 'The file.', 206: 'A part of it.', 304: 'Nothing changed.', 403: 'A bad or expired link.' },
+      query: LinkQuery,
+      badQuery: badLink,
+      reads: z.object({ Range: RangeHeader, 'If-Range': IfRange, 'If-None-Match': IfNoneMatch }),
+      answers: {
+        200: { says: 'The file.', headers: z.object({ ETag, 'Accept-Ranges': AcceptRanges }) },
+        206: { says: 'A part of it.', headers: z.object({ ETag, 'Content-Range': ContentRange }) },
+        304: { says: 'Nothing changed.', headers: z.object({ ETag }) },
+        403: 'A bad or expired link.',
+        404: 'The file was swept.',
+        416: 'The range lies outside the file.',
+      },
       run: (asked) => served(gateway, clock, asked, what),
     });
   return [
@@ -26,10 +46,14 @@ export function outputRoutes(gateway: Gateway, clock: Clock): readonly Route[] {
   ];
 }
 
-async function served(gateway: Gateway, clock: Clock, asked: Asked, what: 'output' | 'thumbnail'): Promise<Answer> {
+async function served(
+  gateway: Gateway,
+  clock: Clock,
+  asked: Asked<Link>,
+  what: 'output' | 'thumbnail',
+): Promise<Answer> {
   const { generation, index } = asked.params as { generation: string; index: string };
-  const { expires, signature } = readQuery(asked.request.url);
-  if (typeof expires !== 'string' || typeof signature !== 'string' || !/^\d{1,12}$/.test(expires)) throw badLink();
+  const { expires, signature } = asked.query;
   if (!/^\d$/.test(index)) throw new GatewayError('not_found', 'There is no such output.');
   const expiresAt = Number(expires) * 1000;
   const file = await gateway.file(generation, Number(index), what, expiresAt, signature);

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import type { Request } from 'express';
 import { z } from 'zod';
 import type { Caller, Scope } from '../../domain/caller.ts';
-import type { Failure } from '../../domain/failure.ts';
+import type { Failure, GatewayError } from '../../domain/failure.ts';
 
 /** What a door answers: at most one of json, text, stream, failure. */
 export interface Answer {
@@ -32,6 +32,14 @@ export interface Asked<Query = unknown, Body = unknown> {
   readonly request: Request;
 }
 
+/** What one status of an answer holds, for the document. */
+export interface Outcome {
+  readonly says: string;
+  readonly json?: z.ZodType;
+  /** Those that matter to callers, beside what every answer carries. */
+  readonly headers?: z.ZodObject;
+}
+
 /** Many times what any single request needs, and quickly looked through. */
 export const MAX_ITEMS = 10_000;
 
@@ -46,14 +54,20 @@ interface RouteOf<Query extends z.ZodType, Body extends z.ZodType> {
   readonly description?: string;
   /** Null: open, without a key; `caller` must not be touched then. */
   readonly scope: Scope | null;
-  /** Unknown fields are refused by name. Null: any query goes, unparsed (signed links carry their own proof). */
-  readonly query: Query | null;
+  /** Unknown fields of a strict object are refused by name. */
+  readonly query: Query;
+  /** What a query that does not fit is told, instead of what is wrong with it. */
+  readonly badQuery?: () => GatewayError;
   /** A JSON body; null: the door does not read one, or reads it itself. */
   readonly body: Body | null;
   /** Fields and items the JSON body may hold in all; MAX_ITEMS unless told otherwise. */
   readonly maxItems?: number;
-  /** Status → schema of the JSON answer, or a sentence where it is none. */
-  readonly answers: Readonly<Record<number, z.ZodType | string>>;
+  /** Request headers it heeds, beside those that every door does; for the document. */
+  readonly reads?: z.ZodObject;
+  /** It reads the body itself: a file. */
+  readonly file?: true;
+  /** Status → the JSON answer, a sentence where there is none, or both. */
+  readonly answers: Readonly<Record<number, z.ZodType | string | Outcome>>;
   /** Refused while the gateway drains. */
   readonly newWork?: true;
   run(asked: Asked<z.output<Query>, z.output<Body>>): Answer | Promise<Answer>;
@@ -62,7 +76,7 @@ interface RouteOf<Query extends z.ZodType, Body extends z.ZodType> {
 export type Route = RouteOf<z.ZodType, z.ZodType>;
 
 type Row<Query extends z.ZodType, Body extends z.ZodType> = Omit<RouteOf<Query, Body>, 'query' | 'body'> & {
-  readonly query?: Query | null;
+  readonly query?: Query;
   readonly body?: Body;
 };
 
@@ -70,7 +84,7 @@ type Row<Query extends z.ZodType, Body extends z.ZodType> = Omit<RouteOf<Query, 
 export function route<Query extends z.ZodType = typeof NoQuery, Body extends z.ZodType = z.ZodUndefined>(
   row: Row<Query, Body>,
 ): Route {
-  return { ...row, query: row.query === undefined ? NoQuery : row.query, body: row.body ?? null } as Route;
+  return { ...row, query: row.query ?? NoQuery, body: row.body ?? null } as Route;
 }
 
 export const json = (body: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): Answer => ({

@@ -70,11 +70,19 @@ async function answerTo(
   const caller = route.scope === null ? NOBODY : await doors.callers.ofRequest(request.headers, route.scope);
   if (route.scope !== null) await doors.limits.take(caller);
   if (route.newWork && doors.gateway.draining) throw new GatewayError('shutting_down', 'The gateway is shutting down.');
-  const query = route.query === null ? undefined : parsed(route.query, readQuery(request.url));
+  const query = queryOf(route, request.url);
   const read = await readBody(request, response);
   if ('unreadable' in read) return refusal(read.unreadable.failure, read.unreadable.status);
   const body = route.body === null ? undefined : parsed(route.body, read.body);
   return route.run(askedOf({ caller, query, body, request, response, baseUrl: baseUrlOf(request, doors.publicUrl) }));
+}
+
+function queryOf({ query, badQuery }: Route, url: string): unknown {
+  try {
+    return parsed(query, readQuery(url));
+  } catch (error) {
+    throw badQuery?.() ?? error;
+  }
 }
 
 function askedOf({

@@ -21,6 +21,7 @@ export function uploadRoutes(gateway: Gateway): readonly Route[] {
       summary: 'Upload a picture',
       description: 'multipart/form-data with one file, or the bytes as the body. At most 64 MB and 64 megapixels.',
       scope: 'generate',
+      file: true,
       answers: { 201: UploadBody },
       newWork: true,
       async run({ caller, request, signal }) {
