@@ -11,7 +11,7 @@ import type { Database } from './database.ts';
 import type { Schema } from './schema.ts';
 
 /** Page cache of a connection, in KiB: indexes of a long history stay in it. */
-const CACHE_KIB = 8_000;
+const CACHE_KIB = 16_000;
 /** Prepared statements kept per connection; the least recently used goes first. */
 const STATEMENTS = 400;
 
