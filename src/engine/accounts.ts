@@ -36,6 +36,7 @@ export interface Accounts {
   /** Workspaces seen, for the scheduler: limits without asking the store each time. */
   workspaceNow(id: WorkspaceId): Workspace | undefined;
   workspaceOf(id: WorkspaceId): Promise<Workspace | null>;
+  /** Admin keys act in `studio`, whichever workspace they were made in. */
   authenticate(hash: string): Promise<Caller | null>;
   actIn(caller: Caller, id: WorkspaceId): Promise<Caller>;
   createWorkspace(w: NewWorkspaceRequest): Promise<Workspace>;
@@ -89,7 +90,9 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
       const caller = await store.accounts.authenticate(hash);
       if (caller === null) return null;
       const { expiresAt } = caller.key;
-      return expiresAt !== null && expiresAt <= clock.now() ? null : caller;
+      if (expiresAt !== null && expiresAt <= clock.now()) return null;
+      const home = may(caller, 'admin') ? await workspaceOf(STUDIO) : null;
+      return home === null ? caller : { ...caller, workspace: home };
     },
     async actIn(caller, id) {
       if (id === caller.workspace.id) return caller;

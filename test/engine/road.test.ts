@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { FREE } from '../../src/domain/price.ts';
+import { hashKey } from '../../src/engine/gateway.ts';
 import type { Plan } from '../fleet/fake-backend.ts';
 import { CREDIT, type House, openHouse } from './house.ts';
 
@@ -170,6 +171,26 @@ describe('refusals leave nothing behind', () => {
   });
   it('serves an alias under the canonical name and says what was asked for', async () => {
     expect(await house.ask({ model: 'flux' })).toMatchObject({ model: 'flux-dev', requestedModel: 'flux' });
+  });
+});
+
+describe('keys', () => {
+  const make = async (scopes: readonly ('admin' | 'generate')[]) => {
+    const { id } = await house.gateway.createWorkspace({ name: 'campaign', credits: 5 * CREDIT, limits: {} });
+    const rights = { models: null, expiresAt: house.clock.now() + 1000, requestsPerMinute: null, spendCap: null };
+    const { secret } = await house.gateway.createKey(id, { name: 'k', scopes, ...rights });
+    return { id, hash: hashKey(secret) };
+  };
+  it('act in their own workspace, admin keys in studio', async () => {
+    const plain = await make(['generate']);
+    expect((await house.gateway.authenticate(plain.hash))?.workspace.id).toBe(plain.id);
+    const admin = await make(['admin']);
+    expect((await house.gateway.authenticate(admin.hash))?.workspace.id).toBe('studio');
+  });
+  it('end with their time', async () => {
+    const { hash } = await make(['generate']);
+    await house.clock.advance(1000);
+    expect(await house.gateway.authenticate(hash)).toBeNull();
   });
 });
 
