@@ -51,7 +51,7 @@ export async function openMedia({ directory, system, secret, workers }: MediaOpt
   const staging = await openStaging(join(directory, 'staging'), system.random);
   const blobs = await openBlobs(join(directory, 'blobs'), system.clock);
   const pool = createPool({ clock: system.clock, workers });
-  const thumbnails = createThumbnails({ blobs, pool, staging, log: system.log });
+  const thumbnails = createThumbnails({ blobs, pool, staging, clock: system.clock, log: system.log });
   const room = { staging, pool, blobs, thumbnails };
   return {
     blobs: thumbnails.blobs,

@@ -1,17 +1,19 @@
-// Thumbnails are promised, not waited for: a result is done as soon as it is stored, its thumbnail is made afterwards
-// on threads that nobody else needs, and whoever asks earlier (or after a crash, or a full backlog) has it made at
+// Thumbnails are promised, not waited for: a result is done as soon as it is stored, its thumbnail is made in a quiet
+// moment, so that it takes nothing from the results that follow, and whoever asks earlier (or after a crash, or a full backlog) has it made at
 // once. It can always be made again from its picture, so nothing about it has to be remembered.
 
 import { join } from 'node:path';
-import type { Log } from '../system/system.ts';
+import type { Clock, Log } from '../system/system.ts';
 import { type BlobStore, type Blobs, pictureKey } from './blobs.ts';
 import type { Pool } from './pool.ts';
 import type { Staging } from './staging.ts';
 
 /** Beyond it the oldest are left to be made when they are asked for. */
 const MAX_BACKLOG = 2_000;
-/** From this backlog on all threads may be used; below, one stays free for results. */
-const LONG_BACKLOG = 32;
+/** From this backlog on they are made without waiting for quiet. */
+const LONG_BACKLOG = 200;
+/** Quiet: no result was stored for so long. */
+const QUIET_MS = 150;
 
 export interface Thumbnails {
   /** The store in which thumbnails are always there. */
@@ -25,14 +27,16 @@ export interface ThumbnailOptions {
   readonly blobs: BlobStore;
   readonly pool: Pool;
   readonly staging: Staging;
+  readonly clock: Pick<Clock, 'timer'>;
   readonly log: Log;
 }
 
-export function createThumbnails({ blobs, pool, staging, log }: ThumbnailOptions): Thumbnails {
+export function createThumbnails({ blobs, pool, staging, clock, log }: ThumbnailOptions): Thumbnails {
   const making = new Map<string, Promise<void>>();
   const backlog = new Set<string>();
   const closing = new AbortController();
   let background = 0;
+  let noise: Disposable | null = null;
 
   const make = async (key: string, picture: string) => {
     if ((await blobs.stat(key)) !== null || (await blobs.stat(picture)) === null) return;
@@ -52,8 +56,9 @@ export function createThumbnails({ blobs, pool, staging, log }: ThumbnailOptions
     await begun;
   };
   const pump = () => {
-    const most = backlog.size > LONG_BACKLOG ? pool.workers : Math.max(1, pool.workers - 1);
+    const most = Math.max(1, pool.workers - 1);
     for (const key of backlog) {
+      if (noise !== null && backlog.size <= LONG_BACKLOG) return;
       if (background >= most || !pool.idle || closing.signal.aborted) return;
       background++;
       ensure(key)
@@ -65,12 +70,21 @@ export function createThumbnails({ blobs, pool, staging, log }: ThumbnailOptions
     }
   };
   pool.onIdle(pump);
+  /** A result was stored: the others of its burst go before its thumbnail. */
+  const hush = () => {
+    noise?.[Symbol.dispose]();
+    noise = clock.timer(QUIET_MS, () => {
+      noise = null;
+      pump();
+    });
+  };
 
   return {
     promise(key) {
       backlog.delete(key);
       backlog.add(key);
       if (backlog.size > MAX_BACKLOG) backlog.delete(backlog.values().next().value as string);
+      hush();
       pump();
     },
     blobs: {
@@ -89,6 +103,9 @@ export function createThumbnails({ blobs, pool, staging, log }: ThumbnailOptions
       remove: (key) => blobs.remove(key),
       usedBytes: () => blobs.usedBytes(),
     },
-    close: () => closing.abort(new Error('media is closing')),
+    close() {
+      noise?.[Symbol.dispose]();
+      closing.abort(new Error('media is closing'));
+    },
   };
 }
