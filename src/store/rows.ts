@@ -8,7 +8,17 @@ import type { GenerationRow, MetadataRow } from './schema.ts';
 
 type Changes = Pick<
   Generation,
-  'seq' | 'model' | 'requestedModel' | 'warnings' | 'attempts' | 'avoid' | 'softened' | 'reserved' | 'charged' | 'state'
+  | 'seq'
+  | 'model'
+  | 'requestedModel'
+  | 'quote'
+  | 'warnings'
+  | 'attempts'
+  | 'avoid'
+  | 'softened'
+  | 'reserved'
+  | 'charged'
+  | 'state'
 > &
   Partial<Pick<Generation, 'params'>>;
 
@@ -62,12 +72,17 @@ export const toRow = (g: Generation): GenerationRow => ({
   ...movingColumns(g),
 });
 
+/**
+ * Parameters are long and seldom change: by a softened prompt, or by another model that serves, which leaves the name
+ * asked for in `requestedModel`.
+ */
 export function changesOf(g: Generation): string {
-  const { seq, model, requestedModel, warnings, attempts, avoid, softened, reserved, charged, state, params } = g;
+  const { seq, model, requestedModel, quote, warnings, attempts, avoid, softened, reserved, charged, state } = g;
   const changes: Changes = {
     seq,
     model,
     requestedModel,
+    quote,
     warnings,
     attempts,
     avoid,
@@ -76,7 +91,7 @@ export function changesOf(g: Generation): string {
     charged,
     state,
   };
-  return JSON.stringify(softened ? { ...changes, params } : changes);
+  return JSON.stringify(softened || requestedModel !== null ? { ...changes, params: g.params } : changes);
 }
 
 export const metadataRows = (g: Generation): MetadataRow[] =>

@@ -1,6 +1,7 @@
 // Appending: one event moves row, log and ledger together, and only for whoever saw the newest state.
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { Served } from '../../src/domain/event.ts';
 import type { Recorded, Store } from '../../src/store/store.ts';
 import {
   appended,
@@ -132,6 +133,25 @@ onBothEngines((engine) => {
     const again = await appended(store, one, started(), soft);
     expect(await store.generations.get(one.id)).toEqual(again);
     expect(again).toMatchObject({ model: 'flux-schnell', softened: true, params: { prompt: 'a kinder chair' } });
+  });
+
+  it('keeps model, parameters and price of what serves instead, and charges by that price', async () => {
+    const one = await inserted(store, { reserved: 5_000 });
+    const served: Served = {
+      model: 'flux-schnell',
+      params: { ...one.params, steps: 4, guidance: 1 },
+      quote: { perOutput: 700, perNodeSecond: 0, reserve: 700 },
+    };
+    const begun = await appended(store, one, { ...started(), served } as ReturnType<typeof started>);
+    expect(begun).toMatchObject({ ...served, requestedModel: 'flux-dev' });
+    const other = await site.open();
+    const found = await other.generations.get(one.id);
+    expect(found).toEqual(begun);
+    const again = await appended(other, found ?? one, requeued(), started(START, 'rack-2'));
+    expect(await store.generations.get(one.id)).toEqual(again);
+    const read = (await store.generations.get(one.id)) ?? one;
+    expect(await appended(store, read, succeeded())).toMatchObject({ charged: 700, reserved: 0 });
+    expect(await store.ledger.credits('studio')).toEqual({ balance: 999_300, reserved: 0 });
   });
 
   it('folds any earlier state from its events', async () => {
