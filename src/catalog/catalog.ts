@@ -14,8 +14,8 @@ import type { Snapshot } from './snapshot.ts';
 import { parseWorkflow } from './workflow.ts';
 
 export { requestHash } from './hash.ts';
-export { type Resolved, resolveParams } from './resolve.ts';
-export { type Pictures, recipeFor, routesFor } from './routes.ts';
+export { resolveParams } from './resolve.ts';
+export { recipeFor, routesFor } from './routes.ts';
 export { findModel, type Snapshot } from './snapshot.ts';
 
 export interface CatalogStatus {

@@ -15,7 +15,7 @@ export interface InputPictures {
   readonly mask: InputRef | null;
 }
 
-export interface Resolved {
+interface Resolved {
   readonly params: Params;
   /** What was left out because the model does not take it. */
   readonly warnings: readonly string[];

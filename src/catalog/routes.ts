@@ -5,7 +5,7 @@ import type { Model, Recipe, Route } from '../domain/model.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** Only whether they are given matters here. */
-export interface Pictures {
+interface Pictures {
   readonly initImage: object | null;
   readonly mask: object | null;
 }

@@ -44,8 +44,6 @@ export interface Fleet {
   remove(id: NodeId): Promise<void>;
   /** A slot was freed, a node came up or changed, something was learned. */
   onChange(listener: () => void): Disposable;
-  /** Resolves when each node was probed once or the bound has passed. */
-  ready(boundMs: Millis): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -77,7 +75,7 @@ const SKETCH: NodeSpec = {
   slots: Math.min(4, availableParallelism()),
 };
 
-/** Opens the book, connects all known nodes and begins to probe them; does not wait for the answers (see `ready`). */
+/** Opens the book, connects all known nodes and begins to probe them; does not wait for the answers (see `onChange`). */
 export async function openFleet({ specs, runtime, sketch, backends, system, directory }: FleetOptions): Promise<Fleet> {
   const scratch = join(directory, 'node-scratch');
   await rm(scratch, { recursive: true, force: true });
@@ -118,11 +116,6 @@ export async function openFleet({ specs, runtime, sketch, backends, system, dire
     onChange(listener) {
       listeners.add(listener);
       return { [Symbol.dispose]: () => void listeners.delete(listener) };
-    },
-    async ready(boundMs) {
-      const bound = Promise.withResolvers<void>();
-      using _ = system.clock.timer(boundMs, bound.resolve);
-      await Promise.race([Promise.all(roster.all().map((member) => member.probed)), bound.promise]);
     },
     async stop() {
       await roster.close();

@@ -180,24 +180,6 @@ test('stopping closes a removed node too, although an attempt on it is under way
   expect(fakes.node('new').open).toBe(0);
 });
 
-test('ready resolves when every node was probed once, or when the time is up', async () => {
-  const { fleet, fakes, system } = await openScene(['a']);
-  await fleet.ready(500);
-  fakes.node('slow').probeMs = 60_000;
-  const adding = fleet.add(nodeSpec('slow'));
-  await settle();
-  let ready = false;
-  const waiting = fleet.ready(500).then(() => {
-    ready = true;
-  });
-  await system.clock.advance(499);
-  expect(ready).toBe(false);
-  await system.clock.advance(1);
-  await waiting;
-  await system.clock.advance(10_000);
-  await adding;
-});
-
 test('each node has a directory of its own, emptied at start', async () => {
   const directory = await freshDirectory();
   await mkdir(join(directory, 'node-scratch', 'a'), { recursive: true });

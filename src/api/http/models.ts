@@ -2,7 +2,6 @@
 
 import { ListQuery } from '../../contract/lists.ts';
 import { ModelAnswer, ModelList, renderCatalog, renderModel } from '../../contract/models.ts';
-import { GatewayError, toFailure } from '../../domain/failure.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import { shortList } from './lists.ts';
 import { json, type Route, route } from './route.ts';
@@ -32,20 +31,10 @@ export function modelRoutes(gateway: Gateway): readonly Route[] {
       answers: { 200: ModelAnswer },
       run({ params }) {
         return json({
-          ...renderModel(known(() => gateway.model(params.id as string))),
+          ...renderModel(gateway.model(params.id as string)),
           catalog: renderCatalog(gateway.models().catalog),
         });
       },
     }),
   ];
-}
-
-/** A model named in the path and unknown is a thing not found, not a bad field. */
-function known<T>(find: () => T): T {
-  try {
-    return find();
-  } catch (error) {
-    if (toFailure(error).code !== 'unknown_model') throw error;
-    throw new GatewayError('not_found', 'There is no such model.', { cause: error });
-  }
 }
