@@ -1,8 +1,8 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { openBook } from '../../src/fleet/book.ts';
-import { settle, until } from '../harness/manual-clock.ts';
+import { until } from '../harness/manual-clock.ts';
 import { testSystem } from '../harness/system.ts';
 import { freshDirectory, openScene, reopen } from './opening.ts';
 
@@ -72,10 +72,14 @@ test.each([
 });
 
 test('a book that cannot be written is lived without', async () => {
-  const system = testSystem();
-  const book = await openBook(join(await freshDirectory(), 'missing', 'book.json'), system);
+  const { clock, log } = testSystem();
+  const warn = vi.fn();
+  const file = join(await freshDirectory(), 'missing', 'book.json');
+  const book = await openBook(file, { clock, log: { ...log, warn } });
   book.save(() => [row]);
-  await system.clock.advance(2_100);
-  await settle();
+  await clock.advance(2_100);
+  await until(() => warn.mock.calls.length > 0, 'a warning');
   await book.close();
+  const err = expect.objectContaining({ code: 'ENOENT' });
+  expect(warn.mock.calls).toEqual([[{ err, file }, 'the fleet book could not be written']]);
 });
