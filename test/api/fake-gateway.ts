@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Caller, Key, Scope, Workspace } from '../../src/domain/caller.ts';
-import { DEFAULT_LIMITS } from '../../src/domain/caller.ts';
+import { DEFAULT_LIMITS, may } from '../../src/domain/caller.ts';
 import { apply, type GenerationEvent, type StoredEvent } from '../../src/domain/event.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { type Generation, isFinal, type Output } from '../../src/domain/generation.ts';
@@ -220,6 +220,7 @@ export function fakeGateway(clock: Clock): FakeGateway {
       return keys.get(hash) ?? null;
     },
     async actIn(caller, id) {
+      if (!may(caller, 'admin')) throw new GatewayError('forbidden', 'Only an admin key may act elsewhere.');
       return { ...caller, workspace: workspace(id) };
     },
     async submit(caller, request) {
@@ -306,7 +307,7 @@ export function fakeGateway(clock: Clock): FakeGateway {
     models: () => ({ data: MODELS, catalog: { ok: false, error: 'models.yaml:3: x: expected y', loadedAt: NOW } }),
     model(id) {
       const found = MODELS.find((m) => m.model.id === id);
-      if (!found) throw new GatewayError('unknown_model', `There is no model ${id}.`);
+      if (!found) throw new GatewayError('not_found', `There is no model ${id}.`);
       return found;
     },
     credits: async () => ({ balance: 1_000_500, reserved: 2500 }),

@@ -1,11 +1,10 @@
 // Who asks. A key's hash is looked up once a second at most: that is what keeps polling cheap, and it is also how long a
 // key deleted through another gateway may live on. Deletions through this one take effect at once (`forget`).
 
-import { hash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { type Caller, may, type Scope } from '../../domain/caller.ts';
 import { GatewayError } from '../../domain/failure.ts';
-import type { Gateway } from '../../engine/gateway.ts';
+import { type Gateway, hashKey } from '../../engine/gateway.ts';
 import type { Clock } from '../../system/system.ts';
 
 const TTL_MS = 1_000;
@@ -37,7 +36,7 @@ export function createCallers(gateway: Pick<Gateway, 'authenticate' | 'actIn'>, 
 
   const ofKey = async (key: string): Promise<Caller | null> => {
     if (!KEY.test(key)) return null;
-    const caller = await lookUp(hash('sha256', key));
+    const caller = await lookUp(hashKey(key));
     const expiresAt = caller?.key.expiresAt ?? null;
     return expiresAt !== null && expiresAt <= clock.now() ? null : caller;
   };
@@ -52,14 +51,9 @@ export function createCallers(gateway: Pick<Gateway, 'authenticate' | 'actIn'>, 
       if (caller === null) throw new GatewayError('unauthenticated', 'The key is unknown or has expired.');
       if (!may(caller, scope)) throw new GatewayError('forbidden', `The key lacks the scope ${scope}.`);
       const wanted = headers['x-darkroom-workspace'];
-      return typeof wanted !== 'string' || wanted === caller.workspace.id ? caller : actIn(gateway, caller, wanted);
+      return typeof wanted !== 'string' || wanted === caller.workspace.id ? caller : gateway.actIn(caller, wanted);
     },
   };
-}
-
-function actIn(gateway: Pick<Gateway, 'actIn'>, caller: Caller, workspaceId: string): Promise<Caller> {
-  if (!may(caller, 'admin')) throw new GatewayError('forbidden', 'Only an admin key may act in another workspace.');
-  return gateway.actIn(caller, workspaceId);
 }
 
 function bearer(authorization: string | undefined): string | null {
