@@ -1,5 +1,6 @@
-// config/darkroom.yaml + DARKROOM_* environment → one frozen, validated Config. Only this file and main.ts read process.env.
-// What is wrong is said at once, with file and line or the variable's name, and nothing starts.
+// config/darkroom.yaml + DARKROOM_* environment → one frozen, validated Config. The environment is
+// handed in by the command that loads it. What is wrong is said at once, with file and line or the variable's name, and
+// nothing starts.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';

@@ -40,7 +40,7 @@ export interface Job {
   readonly recipe: Recipe | null;
   readonly params: Params;
   readonly files: readonly InputFile[];
-  /** Should the node send previews while it works? */
+  /** Should the node send previews while it works? The engine does not ask for them yet. */
   readonly previews: boolean;
 }
 

@@ -90,7 +90,7 @@ export interface Model {
   readonly estimateMs: Millis;
   /** Extra time of a cold start (loading). */
   readonly coldMs: Millis;
-  /** Equivalent models, in order. Empty: a fallback is not allowed unless asked for by a caller that names one. */
+  /** Equivalent models, in order. Empty: nothing may stand in for it, whatever the caller allows. */
   readonly fallback: readonly ModelId[];
   readonly retiresAt: Millis | null;
   readonly routes: readonly Route[];
