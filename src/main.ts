@@ -37,8 +37,15 @@ export async function openDarkroom(
   system = createSystem({ level: config.logLevel, ...config.outbound }),
 ): Promise<Darkroom> {
   const closers: Closers = [];
-  const closeAll = async () => {
-    for (const close of closers.splice(0).reverse()) await close();
+  let closing: Promise<void> | null = null;
+  /** One that fails does not keep the others open. */
+  const closeAll = () => {
+    closing ??= (async () => {
+      for (const close of closers.reverse()) {
+        await close().catch((error: unknown) => system.log.error({ err: error }, 'something did not close'));
+      }
+    })();
+    return closing;
   };
   try {
     const { gateway, adminKeyFile } = await openRooms(config, system, closers);
@@ -112,9 +119,9 @@ async function adminKeyOf(
 ): Promise<{ key: string | null; file: string | null }> {
   if (config.adminKey !== null) return { key: config.adminKey, file: null };
   const file = join(config.data, 'admin-key');
-  if ((await store.meta.get(ADMIN_KEY_MADE)) !== null) return { key: null, file };
   const kept = (await readFile(file, 'utf8').catch(() => '')).trim();
   if (kept !== '') return { key: kept, file };
+  if ((await store.meta.get(ADMIN_KEY_MADE)) !== null) return { key: null, file: null };
   const key = `dk_${system.random.secret(24)}`;
   await writeFile(`${file}.new`, `${key}\n`, { mode: 0o600, flush: true });
   await rename(`${file}.new`, file);

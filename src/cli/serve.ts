@@ -40,7 +40,7 @@ function welcome({ url, gateway, adminKeyFile }: Darkroom): string {
   docs     ${url}/docs
   nodes    ${nodes.join(', ') || 'none yet: add them to config/darkroom.yaml or POST /v1/nodes'}
   models   ${usable.length} of ${data.length} can run now${usable.length ? `: ${usable.join(', ')}` : ''}
-  key      ${adminKeyFile === null ? 'the one in DARKROOM_ADMIN_KEY' : shortest(adminKeyFile)}
+  key      ${adminKeyFile === null ? 'the admin key you set' : shortest(adminKeyFile)}
 
 Paste this for a first picture:
 

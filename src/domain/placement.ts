@@ -69,6 +69,11 @@ export function obstacle(node: NodeView, needs: RouteNeeds, loras: readonly stri
   return lora === undefined ? null : `lacks the LoRA ${lora}`;
 }
 
+/** Could this node run it if it were online, as far as is known of it? */
+export function suits(node: NodeView, needs: RouteNeeds, loras: readonly string[]): boolean {
+  return obstacle({ ...node, status: 'online' }, needs, loras) === null;
+}
+
 /** A report never changes, so what it lacks for a route is worked out once. */
 const known = new WeakMap<NodeReport, WeakMap<RouteNeeds, string | null>>();
 

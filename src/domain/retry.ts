@@ -12,8 +12,8 @@ const FIRST_BACKOFF_MS = 2_000;
 
 export interface Circumstances {
   readonly now: Millis;
-  /** Could another node that has not failed this work run it (online or not)? */
-  readonly elsewhere: boolean;
+  /** Could another node that has not failed this work run it: now, once it is back, or is there none? */
+  readonly elsewhere: 'now' | 'later' | 'no';
   /** The node would not take the job: nothing ran. */
   readonly refused: boolean;
   /** 0…1, for jitter. */
@@ -46,11 +46,12 @@ export function settle(
   if (TIMEOUTS.has(why.code)) return { type: 'timed_out', at: now, failure: why };
   if (REFUSALS.has(why.code) && g.softenedPrompt !== null && !g.softened) return requeued(0, { soften: true });
   if (attempt >= MAX_ATTEMPTS) return { type: 'failed', at: now, failure: why };
+  const soon = elsewhere === 'now' ? 0 : now + backoff(attempt, chance);
   if (refused) {
-    return elsewhere ? requeued(0, { avoidNode: true }) : { type: 'failed', at: now, failure: why };
+    return elsewhere === 'no' ? { type: 'failed', at: now, failure: why } : requeued(soon, { avoidNode: true });
   }
   if (FAILURES[why.code].retry !== 'elsewhere' || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
-  return requeued(elsewhere ? 0 : now + backoff(attempt, chance), { avoidNode: true });
+  return requeued(soon, { avoidNode: true });
 }
 
 /** 2 s, 6 s … with jitter 0.85–1.15. */

@@ -136,10 +136,7 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
   };
 }
 
-/** The name of the key that the settings give; replacing it there withdraws the old one. */
-const ADMIN = 'admin';
-
-/** The workspace `studio`, and its admin key where the settings name one (else what was made before stands). */
+/** The workspace `studio`, and its admin key where the settings name one; the settings' former keys are withdrawn. */
 export async function foundStudio({ store, system, settings }: Rooms, adminKey: string | null): Promise<void> {
   const now = system.clock.now();
   if ((await store.accounts.workspace(STUDIO)) === null) {
@@ -148,12 +145,25 @@ export async function foundStudio({ store, system, settings }: Rooms, adminKey: 
   }
   if (adminKey === null) return;
   const hash = hashKey(adminKey);
-  const known = await store.accounts.authenticate(hash);
-  const { data } = await store.accounts.keys(STUDIO, 100);
-  for (const key of data) {
-    if (key.name === ADMIN && key.id !== known?.key.id) await store.accounts.deleteKey(STUDIO, key.id);
-  }
-  if (known !== null) return;
   const rights = { scopes: ['admin'] as const, models: null, expiresAt: null, requestsPerMinute: null, spendCap: null };
-  await store.accounts.createKey({ workspaceId: STUDIO, name: ADMIN, ...rights, hash }, now);
+  const key =
+    (await store.accounts.authenticate(hash))?.key ??
+    (await store.accounts.createKey({ workspaceId: STUDIO, name: 'admin', ...rights, hash }, now));
+  await store.meta.remember(settingsKey(key.id), 'yes');
+  for await (const other of everyKey(store.accounts)) {
+    const replaced = other.id !== key.id && (await store.meta.get(settingsKey(other.id))) !== null;
+    if (replaced) await store.accounts.deleteKey(STUDIO, other.id);
+  }
+}
+
+/** Marks a key that the settings gave, and not a person by way of the API. */
+const settingsKey = (id: string): string => `settings-key/${id}`;
+
+async function* everyKey(accounts: Rooms['store']['accounts']): AsyncIterable<Key> {
+  let cursor: string | undefined;
+  do {
+    const page = await accounts.keys(STUDIO, 100, cursor);
+    yield* page.data;
+    cursor = page.next ?? undefined;
+  } while (cursor !== undefined);
 }

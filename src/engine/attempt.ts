@@ -44,6 +44,8 @@ export interface AttemptsOptions {
   readonly rooms: Rooms;
   readonly recorder: Recorder;
   readonly hub: Hub;
+  /** It holds a node from now on. */
+  readonly onStart: (g: Generation, plan: Plan) => void;
   /** The node time an attempt really took, against what was expected of it. */
   readonly onEnd: (g: Generation, plan: Plan, tookMs: Millis) => void;
 }
@@ -63,10 +65,11 @@ interface Live {
   done: Promise<void>;
 }
 
-export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions): Attempts {
+export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: AttemptsOptions): Attempts {
   const { clock, log } = rooms.system;
   const settling = createSettling(rooms, recorder);
   const live = new Map<GenerationId, Live>();
+  let stopped = false;
 
   /** Runs to the settling event. Never rejects. */
   const run = async (first: Generation, slot: Slot, plan: Plan, mine: Live, resume?: RemoteRef) => {
@@ -149,7 +152,7 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
   const noteRemote = async (tale: Tale, remote: RemoteRef) => {
     if (tale.remote !== null && JSON.stringify(tale.remote) === JSON.stringify(remote)) return;
     tale.remote = remote;
-    const next = await recorder.append(tale.g, { type: 'submitted_to_node', at: clock.now(), remote });
+    const next = await settling.append(tale.g, { type: 'submitted_to_node', at: clock.now(), remote });
     if (next === null) throw new MovedOn();
     tale.g = next;
   };
@@ -222,6 +225,8 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
     get: (id) => live.get(id),
     abort: (id, why) => live.get(id)?.controller.abort(why),
     start(g, slot, plan, resume) {
+      if (stopped) return slot[Symbol.dispose](); // it stays running in the store: the next start takes it up
+      onStart(g, plan);
       const startedAt = g.state.status === 'running' ? g.state.startedAt : clock.now();
       const mine: Live = {
         plan,
@@ -241,11 +246,19 @@ export function createAttempts({ rooms, recorder, hub, onEnd }: AttemptsOptions)
         });
     },
     async idle(ms) {
-      const over = clock.sleep(ms).then(() => false);
-      return await Promise.race([over, Promise.all([...live.values()].map((l) => l.done)).then(() => true)]);
+      const done = new AbortController();
+      const over = clock.sleep(ms, done.signal).then(
+        () => false,
+        () => true,
+      );
+      const idle = Promise.all([...live.values()].map((l) => l.done)).then(() => true);
+      const was = await Promise.race([over, idle]);
+      done.abort();
+      return was;
     },
     async stop() {
       const all = [...live.values()];
+      stopped = true;
       settling.stop();
       for (const l of all) l.controller.abort(new GatewayError('shutting_down', 'The gateway is shutting down.'));
       await Promise.all(all.map((l) => l.done));

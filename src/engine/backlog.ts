@@ -3,7 +3,7 @@
 
 import type { Generation } from '../domain/generation.ts';
 import { isDue, type Lane, laneOf, parseLane, type QueuedStub } from '../domain/lane.ts';
-import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
+import type { GenerationId, Millis } from '../domain/units.ts';
 import type { Generations } from '../store/store.ts';
 
 /** Stubs fetched at a time, and kept at most before a lane forgets its tail. */
@@ -46,8 +46,7 @@ export interface Backlog {
   nextDue(now: Millis): Millis | null;
   /** 1 for the next one of its lane; the lane's length when it is further back than the window reaches. */
   position(g: Generation): number | null;
-  queued(workspace?: WorkspaceId): number;
-  lanes(): number;
+  queued(): number;
 }
 
 const stubOf = (g: Generation): QueuedStub => ({
@@ -59,13 +58,11 @@ const stubOf = (g: Generation): QueuedStub => ({
 
 export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Backlog {
   const lanes = new Map<string, Waiting>();
-  const perWorkspace = new Map<WorkspaceId, number>();
   let total = 0;
 
   const count = (lane: Waiting, by: number) => {
     lane.queued += by;
     total += by;
-    perWorkspace.set(lane.lane.workspaceId, (perWorkspace.get(lane.lane.workspaceId) ?? 0) + by);
     if (lane.queued <= 0) lanes.delete(lane.lane.key);
   };
 
@@ -76,7 +73,7 @@ export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Bac
       const more = await store.window(waiting.lane.key, FETCH, waiting.window.at(-1)?.id);
       for (const stub of more) insertSorted(waiting.window, stub);
       waiting.whole = more.length < FETCH;
-    } while (waiting.missed);
+    } while (waiting.missed && waiting.whole);
   };
 
   return {
@@ -150,8 +147,7 @@ export function createBacklog(store: Pick<Generations, 'lanes' | 'window'>): Bac
       const at = waiting.window.findIndex((s) => s.id === g.id);
       return at >= 0 ? at + 1 : Math.max(1, waiting.queued);
     },
-    queued: (workspace) => (workspace === undefined ? total : (perWorkspace.get(workspace) ?? 0)),
-    lanes: () => lanes.size,
+    queued: () => total,
   };
 }
 

@@ -17,7 +17,7 @@ import { type Attempts, createAttempts } from './attempt.ts';
 import { type ModelView, modelNamed, viewModel } from './availability.ts';
 import { createBacklog } from './backlog.ts';
 import { startDeadlines } from './deadlines.ts';
-import { type FileToServe, fileBehind, startSweeper, upload } from './files.ts';
+import { type FileToServe, fileBehind, type Sweeper, startSweeper, upload } from './files.ts';
 import { createHub, type Watched, type WatchFilter } from './hub.ts';
 import { createRecorder, type Recorder } from './record.ts';
 import { recover } from './recovery.ts';
@@ -137,9 +137,11 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     rooms,
     recorder,
     hub,
+    onStart: (g, plan) => meters.charge(g.workspaceId, plan.expectMs),
     onEnd: (g, plan, tookMs) => meters.charge(g.workspaceId, tookMs - plan.expectMs),
   });
-  const recovered = await recover(rooms, recorder, attempts);
+  const recovering = new AbortController();
+  const recovered = await recover(rooms, recorder, attempts, recovering.signal);
   if (recovered.resumed + recovered.requeued + recovered.waiting > 0) log.info(recovered, 'recovered what was running');
   const scheduler = startScheduler({ rooms, recorder, backlog, attempts, meters, workspace: accounts.workspaceOf });
   const deadlines = startDeadlines(rooms, recorder);
@@ -158,6 +160,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   let draining: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
   const drain = () => {
+    recovering.abort();
     draining ??= Promise.all([scheduler.stop(), deadlines.stop(), sweeper.stop()]).then(() => {});
     return draining;
   };
@@ -199,7 +202,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       return cancel(await mine(caller, id), recorder, attempts, clock.now());
     },
     view,
-    watch: hub.watch,
+    watch: (filter, cursor, signal) => remembering(hub.watch(filter, cursor, signal), sweeper),
     models: () => ({
       data: [...catalog.current.models.values()].map((m) => viewModel(catalog, fleet, m)),
       catalog: catalog.status,
@@ -292,5 +295,13 @@ async function waitFor(
     either.addEventListener('abort', stop, { once: true });
     await changed.promise;
     either.removeEventListener('abort', stop);
+  }
+}
+
+/** Replayed successes may be of files that were swept since. */
+async function* remembering(source: AsyncIterable<Watched>, sweeper: Sweeper): AsyncIterable<Watched> {
+  for await (const watched of source) {
+    if (watched.type === 'event') await sweeper.remember(watched.generation);
+    yield watched;
   }
 }

@@ -39,7 +39,6 @@ export interface Hub {
   watch(filter: WatchFilter, cursor: Cursor | null, signal: AbortSignal): AsyncIterable<Watched>;
   /** Calls back after the next change of this generation. */
   onChange(id: GenerationId, listener: () => void): Disposable;
-  readonly watchers: number;
 }
 
 /** Undelivered events a watcher may pile up before it is cut off. */
@@ -109,9 +108,6 @@ export function createHub(events: Events): Hub {
   const listeners = new Map<GenerationId, Set<() => void>>();
 
   return {
-    get watchers() {
-      return subscriptions.size;
-    },
     publish(recorded) {
       for (const one of recorded) {
         for (const subscription of subscriptions) subscription.event(one);

@@ -14,6 +14,8 @@ import type { Rooms } from './rooms.ts';
 
 /** How long nodes that have not answered may still tell what they kept. */
 const LATE_PROBE_MS = 12_000;
+const RETRY_MS = 1_000;
+const CLEAN_UP_MS = 30_000;
 
 export interface Recovered {
   readonly resumed: number;
@@ -22,7 +24,12 @@ export interface Recovered {
   readonly waiting: number;
 }
 
-export async function recover(rooms: Rooms, recorder: Recorder, attempts: Attempts): Promise<Recovered> {
+export async function recover(
+  rooms: Rooms,
+  recorder: Recorder,
+  attempts: Attempts,
+  signal: AbortSignal,
+): Promise<Recovered> {
   const count = { resumed: 0, requeued: 0, waiting: 0 };
   const running = await rooms.store.generations.running();
   for (const g of running) recorder.adopt(g);
@@ -36,7 +43,11 @@ export async function recover(rooms: Rooms, recorder: Recorder, attempts: Attemp
     }
   }
   count.waiting = undecided.length;
-  if (undecided.length > 0) void decideLater(rooms, recorder, attempts, undecided);
+  if (undecided.length > 0) {
+    decideLater(rooms, recorder, attempts, undecided, signal).catch((error: unknown) => {
+      if (!signal.aborted) rooms.system.log.error({ err: error }, 'recovery broke off');
+    });
+  }
   return count;
 }
 
@@ -53,26 +64,56 @@ async function decideLater(
   recorder: Recorder,
   attempts: Attempts,
   late: readonly Generation[],
+  signal: AbortSignal,
 ): Promise<void> {
   const { fleet, system } = rooms;
-  const over = system.clock.sleep(LATE_PROBE_MS).then(() => true);
+  const over = system.clock.sleep(LATE_PROBE_MS, signal).then(() => true);
+  over.catch(() => {});
   let open = late;
   for (let timeIsUp = false; open.length > 0; ) {
     const changed = Promise.withResolvers<boolean>();
     using _listening = fleet.onChange(() => changed.resolve(false));
     const decidable = timeIsUp ? open : open.filter((g) => !mayStillTell(rooms, g));
     open = open.filter((g) => !decidable.includes(g));
-    for (const g of decidable) await decide(rooms, recorder, attempts, g);
+    for (const g of decidable) await decide(rooms, recorder, attempts, g, signal);
     if (open.length > 0) timeIsUp = await Promise.race([changed.promise, over]);
   }
 }
 
-async function decide(rooms: Rooms, recorder: Recorder, attempts: Attempts, g: Generation): Promise<void> {
+/** Tries again while the store cannot take it: a running generation without an attempt would stay so. */
+async function decide(
+  rooms: Rooms,
+  recorder: Recorder,
+  attempts: Attempts,
+  g: Generation,
+  signal: AbortSignal,
+): Promise<void> {
   const { clock, log } = rooms.system;
-  if ((await recorder.get(g.id))?.seq !== g.seq || resume(rooms, attempts, g)) return;
-  await recorder
-    .append(g, orphaned(clock.now()))
-    .catch((error: unknown) => log.error({ err: error, generation: g.id }, 'could not requeue'));
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      if ((await recorder.get(g.id))?.seq !== g.seq) return letGo(rooms, g);
+      if (!resume(rooms, attempts, g)) await recorder.append(g, orphaned(clock.now()));
+      return;
+    } catch (error) {
+      log.error(
+        { err: error, generation: g.id, retry_in_ms: RETRY_MS },
+        'could not decide what becomes of it; trying again',
+      );
+      await clock.sleep(RETRY_MS, signal);
+    }
+  }
+}
+
+/** It was cancelled while it waited: its node may still be at it. */
+function letGo({ fleet, system }: Rooms, g: Generation): void {
+  if (g.state.status !== 'running' || g.state.remote === undefined) return;
+  fleet
+    .connection(g.state.node)
+    ?.cancel(g.state.remote, AbortSignal.timeout(CLEAN_UP_MS))
+    .catch((error: unknown) =>
+      system.log.warn({ err: error, generation: g.id }, 'could not confirm that the node stopped'),
+    );
 }
 
 function resume({ fleet, catalog }: Rooms, attempts: Attempts, g: Generation): boolean {

@@ -20,11 +20,10 @@ import type { Rooms } from './rooms.ts';
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
-/** After a start the nodes get this long to answer before another model may stand in for theirs. */
-const SETTLING_MS = 15_000;
+/** After a start the nodes get this long to be heard of before another model may stand in for theirs. */
+const HEARSAY_MS = 15_000;
 
 export interface Scheduler {
-  wake(): void;
   stop(): Promise<void>;
 }
 
@@ -33,8 +32,7 @@ export interface SchedulerOptions {
   readonly recorder: Recorder;
   readonly backlog: Backlog;
   readonly attempts: Attempts;
-  /** Charged here with what is expected; corrected by what it took. */
-  readonly meters: Meters;
+  readonly meters: Pick<Meters, 'get' | 'enter' | 'raise'>;
   readonly workspace: (id: WorkspaceId) => Promise<Workspace | null>;
 }
 
@@ -44,8 +42,6 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
   /** Starts under way: their stubs are still in the backlog. */
   const claimed = new Map<GenerationId, WorkspaceId>();
   const claims = { has: (id: GenerationId) => claimed.has(id) } as ReadonlySet<GenerationId>;
-  /** Generations that no equivalent model can make. */
-  const unfit = new Set<GenerationId>();
   const begunAt = clock.monotonic();
   let waiting = new Set<WorkspaceId>();
   const trouble = { until: 0, pauseMs: FIRST_PAUSE_MS };
@@ -71,7 +67,8 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       claim(placement, slot);
     }
     const due = backlog.nextDue(clock.now());
-    return due === null ? null : due - clock.now();
+    const waits = [due === null ? Infinity : due - clock.now(), backlog.queued() > 0 ? patience() : Infinity];
+    return Math.min(...waits) === Infinity ? null : Math.max(1, Math.min(...waits));
   };
 
   /** A workspace that had nothing waiting enters at the floor: idling earns no credit. */
@@ -90,18 +87,18 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       if (!open.has(workspaceId)) open.set(workspaceId, await hasRoom(workspaceId));
       if (!open.get(workspaceId)) continue;
       const model = findModel(catalog.current, head.lane.model);
-      const serving = model && standIn(head, model);
+      const serving = model && (await standIn(head, model));
       if (serving === undefined) await modelGone(head);
       else lanes.push({ ...head, model: serving, routes: needsOf(catalog, serving, head.lane.pictures) });
     }
     return lanes;
   };
 
-  /** The model itself while any online node can run it; else the first equivalent that one can, where that is allowed. */
-  const standIn = ({ head, lane }: Head, model: Model): Model => {
-    if (!lane.fallback || unfit.has(head.id) || clock.monotonic() - begunAt < SETTLING_MS || runs(model, lane))
-      return model;
-    return equivalents(catalog, model).find((m) => runs(m, lane)) ?? model;
+  /** The model itself while any online node can run it; else the first equivalent that one can and that can make this. */
+  const standIn = async ({ head, lane }: Head, model: Model): Promise<Model> => {
+    if (!lane.fallback || patience() !== Infinity || runs(model, lane)) return model;
+    const g = await recorder.get(head.id);
+    return equivalents(catalog, model).find((m) => g && runs(m, lane) && servedBy(g, m) !== null) ?? model;
   };
   const runs = (model: Model, lane: Lane): boolean =>
     fleet
@@ -112,6 +109,12 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
     const starting = [...claimed.values()].filter((w) => w === id).length;
     const limits = (await workspace(id))?.limits ?? settings.limits;
     return recorder.running(id) + starting < limits.concurrency;
+  };
+
+  /** Until another model may stand in; Infinity afterwards. */
+  const patience = () => {
+    const left = HEARSAY_MS - (clock.monotonic() - begunAt);
+    return left > 0 ? left : Infinity;
   };
 
   const modelGone = async ({ head, lane }: Head) => {
@@ -133,8 +136,11 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       .finally(() => {
         claimed.delete(id);
         loop.wake();
+        if (claimed.size === 0) idle();
       });
   };
+  /** Called when the last start under way is over. */
+  let idle = () => {};
 
   /** The store cannot take a start (a full disk): nothing is started for a while. */
   const pause = (id: GenerationId, error: unknown) => {
@@ -148,15 +154,12 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
     const { head, node, route, residency, warm, expectMs } = placement;
     const g = await recorder.get(head.id);
     const model = findModel(catalog.current, placement.model);
-    if (g === null || g.state.status !== 'queued' || model === undefined) {
+    if (g?.state.status !== 'queued') {
       backlog.drop(placement.lane, head.id);
       return slot[Symbol.dispose]();
     }
-    const served = model.id === g.model ? undefined : (servedBy(g, model) ?? undefined);
-    if (model.id !== g.model && served === undefined) {
-      unfit.add(g.id);
-      return slot[Symbol.dispose]();
-    }
+    const served = model === undefined || model.id === g.model ? null : servedBy(g, model);
+    if (model === undefined || (model.id !== g.model && served === null)) return slot[Symbol.dispose]();
     const next = await recorder.append(g, {
       type: 'started',
       at: clock.now(),
@@ -165,7 +168,6 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       ...(served && { served }),
     });
     if (next === null) return slot[Symbol.dispose]();
-    meters.charge(g.workspaceId, expectMs);
     attempts.start(next, slot, { node, model, route, residency, warm, expectMs });
   };
 
@@ -173,10 +175,10 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
   recorder.onMove(() => loop.wake());
   const subscriptions = [fleet.onChange(loop.wake), catalog.onChange(loop.wake)];
   return {
-    wake: loop.wake,
     async stop() {
       for (const s of subscriptions) s[Symbol.dispose]();
       await loop.stop();
+      if (claimed.size > 0) await new Promise<void>((resolve) => (idle = resolve));
     },
   };
 }

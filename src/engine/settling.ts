@@ -5,11 +5,13 @@ import { type Connection, Refusal } from '../backends/backend.ts';
 import type { GenerationEvent } from '../domain/event.ts';
 import { FAILURES, type Failure, type FailureCode, failure, toFailure } from '../domain/failure.ts';
 import type { Generation, RemoteRef } from '../domain/generation.ts';
+import { laneOf } from '../domain/lane.ts';
 import type { Model, Route } from '../domain/model.ts';
-import { matches } from '../domain/node.ts';
+import { suits } from '../domain/placement.ts';
 import { settle } from '../domain/retry.ts';
 import type { Millis, NodeId } from '../domain/units.ts';
 import type { Ingested } from '../media/media.ts';
+import { needsOf } from './availability.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -64,7 +66,7 @@ const LONGEST_RETRY_MS = 30_000;
 /** The node itself said that it is over. */
 const OVER: ReadonlySet<FailureCode> = new Set(['model_error', 'out_of_memory', 'safety_filter', 'policy_block']);
 
-export function createSettling({ system, fleet }: Rooms, recorder: Recorder): Settling {
+export function createSettling({ system, fleet, catalog }: Rooms, recorder: Recorder): Settling {
   const { clock, random, log } = system;
   const stopping = new AbortController();
 
@@ -95,13 +97,15 @@ export function createSettling({ system, fleet }: Rooms, recorder: Recorder): Se
     fleet.learned(node, { residency, warm, renderMs: null, failure: refused ? null : why });
   };
 
-  const couldRunElsewhere = ({ avoid }: Generation, { node, model }: Plan): boolean =>
-    fleet
+  const elsewhere = (g: Generation, { node, model }: Plan): 'now' | 'later' | 'no' => {
+    const { pictures, loras } = laneOf(g);
+    const needs = needsOf(catalog, model, pictures);
+    const others = fleet
       .views()
-      .some(
-        (n) =>
-          n.id !== node && !avoid.includes(n.id) && n.status === 'online' && model.routes.some((r) => matches(n, r)),
-      );
+      .filter((n) => n.id !== node && !g.avoid.includes(n.id) && needs.some((r) => suits(n, r, loras)));
+    if (others.length === 0) return 'no';
+    return others.some((n) => n.status === 'online') ? 'now' : 'later';
+  };
 
   /** After a break-off the node may still be at it: make sure it is not, before the slot is used again. */
   const cleanUp = async ({ g, remote, connection, renderMs }: Tale, why: Failure | null) => {
@@ -134,8 +138,8 @@ export function createSettling({ system, fleet }: Rooms, recorder: Recorder): Se
       report(tale.g, plan, why, thrown);
       tellFleet(tale, plan, broken, why, refused);
       if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {
-        const elsewhere = couldRunElsewhere(tale.g, plan);
-        await append(tale.g, settle(tale.g, why, { now: clock.now(), elsewhere, refused, chance: random.fraction() }));
+        const around = { now: clock.now(), elsewhere: elsewhere(tale.g, plan), refused, chance: random.fraction() };
+        await append(tale.g, settle(tale.g, why, around));
       }
       await cleanUp(tale, why);
     },

@@ -71,7 +71,7 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
     metadata: request.metadata ?? {},
     webhookUrl: request.webhook_url ?? null,
     softenedPrompt: request.softened_prompt ?? null,
-    fallback: request.fallback ?? (model.fallback.length > 0 ? 'model' : 'none'),
+    fallback: mayFallBack(rooms, caller, model, request) ? 'model' : 'none',
     startBy: request.start_within_seconds === undefined ? null : now + Math.ceil(request.start_within_seconds * 1000),
     runWithinMs: runLimit(request, estimateMs),
     maxCredits,
@@ -113,6 +113,13 @@ function modelFor(
   }
   permit(caller, other);
   return other;
+}
+
+/** Where it is wanted, and no equivalent is one that this key may not use. */
+function mayFallBack({ catalog }: Rooms, { key }: Caller, model: Model, { fallback }: GenerationRequest): boolean {
+  const others = equivalents(catalog, model);
+  const allowed = key.models === null || others.every((m) => key.models?.includes(m.id));
+  return fallback !== 'none' && others.length > 0 && allowed;
 }
 
 const runLimit = (request: GenerationRequest, estimateMs: Millis): Millis =>

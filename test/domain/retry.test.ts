@@ -3,7 +3,7 @@ import { FAILURE_CODES, type FailureCode, failure } from '../../src/domain/failu
 import { backoff, MAX_ATTEMPTS, settle } from '../../src/domain/retry.ts';
 import { generation, moved, started } from './given.ts';
 
-const around = { now: 100, elsewhere: true, refused: false, chance: 0.5 };
+const around = { now: 100, elsewhere: 'now' as 'now' | 'later' | 'no', refused: false, chance: 0.5 };
 const outcome = (code: FailureCode, over: Partial<typeof around> = {}, g = started()) =>
   settle(g, failure(code, 'why'), { ...around, ...over });
 
@@ -30,7 +30,7 @@ describe('settling a failed attempt', () => {
 
   it('goes elsewhere at once, and waits when there is nowhere else', () => {
     expect(outcome('node_lost')).toMatchObject({ notBefore: 0, avoidNode: true });
-    expect(outcome('node_lost', { elsewhere: false })).toMatchObject({ notBefore: 100 + backoff(1, 0.5) });
+    expect(outcome('node_lost', { elsewhere: 'no' })).toMatchObject({ notBefore: 100 + backoff(1, 0.5) });
   });
   it('gives up after three attempts', () => {
     let g = started();
@@ -44,7 +44,10 @@ describe('settling a failed attempt', () => {
   });
   it('takes a refused job to another node, or fails with the reason when there is none', () => {
     expect(outcome('model_error', { refused: true })).toMatchObject({ type: 'requeued', avoidNode: true });
-    expect(outcome('model_error', { refused: true, elsewhere: false }).type).toBe('failed');
+    expect(outcome('model_error', { refused: true, elsewhere: 'later' })).toMatchObject({
+      notBefore: 100 + backoff(1, 0.5),
+    });
+    expect(outcome('model_error', { refused: true, elsewhere: 'no' }).type).toBe('failed');
   });
   it('softens a refused prompt exactly once', () => {
     const g = started(generation({ softenedPrompt: 'calmer' }));
