@@ -1,6 +1,8 @@
 // Who may do what: keys, scopes, expiry, other workspaces, request limits.
 
 import { expect, it } from 'vitest';
+import { createCallers } from '../../src/api/http/callers.ts';
+import { ADMIN_KEY as HOUSE_KEY, openHouse } from '../engine/house.ts';
 import { ADMIN_KEY, NOW } from './fake-gateway.ts';
 import { type Served, served } from './served.ts';
 
@@ -73,6 +75,19 @@ it('lets an admin act in another workspace, and nobody else', async () => {
   expect((await s.call('/v1/credits', as('dk_theirs', { 'x-darkroom-workspace': 'studio' }))).status).toBe(403);
   expect((await s.call('/v1/credits', as('dk_theirs', there))).status).toBe(200);
   expect((await s.call('/v1/credits', as(ADMIN_KEY, { 'x-darkroom-workspace': 'nowhere' }))).status).toBe(404);
+});
+
+it('leaves it to the engine who may act in another workspace', async () => {
+  await using house = await openHouse();
+  const callers = createCallers(house.gateway, house.clock);
+  const { id } = await house.gateway.createWorkspace({ name: 'theirs', credits: 0, limits: {} });
+  const rights = { models: null, expiresAt: null, requestsPerMinute: null, spendCap: null };
+  const { secret } = await house.gateway.createKey(id, { name: 'k', scopes: ['read'], ...rights });
+  const asked = (key: string, workspace: string) =>
+    callers.ofRequest({ authorization: `Bearer ${key}`, 'x-darkroom-workspace': workspace }, 'read');
+  expect((await asked(HOUSE_KEY, id)).workspace.id).toBe(id);
+  await expect(asked(secret, 'studio')).rejects.toHaveProperty('failure.code', 'forbidden');
+  await expect(asked(HOUSE_KEY, 'nowhere')).rejects.toHaveProperty('failure.code', 'not_found');
 });
 
 const limited = async (s: Served, key: string) => {
