@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/domain/caller.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { FREE } from '../../src/domain/price.ts';
 import { hashKey } from '../../src/engine/gateway.ts';
@@ -174,6 +175,26 @@ describe('refusals leave nothing behind', () => {
   });
 });
 
+describe('limits of a workspace', () => {
+  it('hold work back beyond its concurrency, and say so', async () => {
+    await using narrow = await openHouse({
+      settings: { limits: { concurrency: 1, queue: 2, requestsPerMinute: null } },
+    });
+    for (const id of ['rack-1', 'rack-2']) narrow.fakes.node(id).plan = { runMs: 10_000 };
+    await narrow.ask();
+    const second = await narrow.ask();
+    await narrow.clock.advance(5_000);
+    expect(narrow.fakes.works).toHaveLength(1);
+    expect(narrow.gateway.view(await narrow.state(second.id), '').queue).toEqual({
+      position: 1,
+      reason: 'workspace_limit',
+    });
+    await narrow.ask();
+    expect(await code(narrow.ask())).toBe('queue_full');
+    await narrow.until(second.id, 'succeeded');
+  });
+});
+
 describe('keys', () => {
   const make = async (scopes: readonly ('admin' | 'generate')[]) => {
     const { id } = await house.gateway.createWorkspace({ name: 'campaign', credits: 5 * CREDIT, limits: {} });
@@ -238,6 +259,44 @@ describe('a fallback', () => {
     await expect(other.ask({ model: 'hosted', fallback: 'none' })).rejects.toMatchObject({
       failure: { code: 'no_capable_node' },
     });
+  });
+  it('is not used for a key that may not use it', async () => {
+    await using other = await open();
+    const rights = { expiresAt: null, requestsPerMinute: null, spendCap: null, scopes: ['generate'] as const };
+    const { secret } = await other.gateway.createKey('studio', { name: 'k', models: ['big', 'hosted'], ...rights });
+    const caller = (await other.gateway.authenticate(hashKey(secret))) as Caller;
+    await expect(other.gateway.submit(caller, { model: 'hosted', prompt: 'x' })).rejects.toMatchObject({
+      failure: { code: 'forbidden' },
+    });
+    const { generation } = await other.gateway.submit(caller, { model: 'big', prompt: 'x' });
+    expect(generation.fallback).toBe('none');
+  });
+  it('passes over an equivalent that cannot make this', async () => {
+    const lost = [
+      { backend: 'sdapi', labels: [], checkpoint: null, workflow: null, remote: null, account: null },
+    ] as const;
+    await using other = await openHouse({
+      nodes: ['rack-1'],
+      extra: [{ id: 'rack-9', kind: 'sdapi' }],
+      models: [
+        { id: 'big', fallback: ['small', 'flux-dev'], routes: lost },
+        {
+          id: 'small',
+          limits: { maxPixels: 65_536, minSide: 64, maxSide: 256, multipleOf: 16, maxN: 1, maxSteps: 50 },
+        },
+        {},
+      ],
+    });
+    other.fakes.node('rack-9').crash();
+    await other.clock.advance(60_000);
+    expect((await other.until((await other.ask({ model: 'big' })).id, 'succeeded')).model).toBe('flux-dev');
+  });
+  it('is found by itself once the nodes had time to answer', async () => {
+    await using other = await open();
+    other.fakes.node('rack-9').crash();
+    await other.crashAndRestart();
+    const asked = await other.ask({ model: 'big' });
+    expect((await other.until(asked.id, 'succeeded')).model).toBe('flux-dev');
   });
   it('takes over when every node of the model is down, at its own price, and only where it is allowed', async () => {
     await using other = await open();

@@ -67,7 +67,30 @@ describe('a node that goes away', () => {
   });
 });
 
+describe('a refused job', () => {
+  it('waits for the other node when that is only down for a while', async () => {
+    house.fakes.node('rack-1').plan = { refuse: 'model_error' };
+    house.fakes.node('rack-2').crash();
+    await house.clock.advance(60_000);
+    const asked = await house.ask();
+    await house.clock.advance(100);
+    house.fakes.node('rack-2').mend();
+    const done = await house.until(asked.id, 'succeeded');
+    expect(done.attempts.at(-1)?.node).toBe('rack-2');
+  });
+});
+
 describe('a polite stop', () => {
+  it('starts nothing behind itself and leaves no sleeper', async () => {
+    for (let i = 0; i < 6; i++) await house.ask();
+    const stopped = house.gateway.stop();
+    await house.clock.advance(2_000);
+    await stopped;
+    const begun = house.fakes.works.length;
+    await house.clock.advance(60_000);
+    expect(house.fakes.works).toHaveLength(begun);
+  });
+
   it('lets short work finish and hands long work over', async () => {
     for (const id of ['rack-1', 'rack-2'])
       house.fakes.node(id).plan = (job) => ({ runMs: job.params.seed === 1 ? 800 : 20_000 });
