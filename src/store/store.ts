@@ -1,6 +1,6 @@
-// The durable truth. One Kysely code over SQLite (node:sqlite, WAL, synchronous=FULL) and PostgreSQL. `insert` and
-// `append` are the only writes to generations; each moves row, event and ledger in one transaction. Writes of one
-// event-loop turn share one commit (group commit): an answer is given only after the fsync.
+// The durable truth. One Kysely code over SQLite (node:sqlite, WAL) and PostgreSQL. `insert` and `append` are the only
+// writes to generations; each moves row, event and ledger in one transaction. Writes of one event-loop turn share one
+// commit (group commit): an answer is given only after the sync to disk, which the writer awaits (`Database.durable`).
 
 import type { Clock } from '../system/system.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
@@ -49,7 +49,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-export type StoreOptions = { readonly clock: Pick<Clock, 'now'> } & (
+export type StoreOptions = { readonly clock: Pick<Clock, 'now' | 'sleep'> } & (
   | { /** SQLite file; made when absent. Its directory must exist. */ readonly path: string }
   | { /** postgres://… */ readonly url: string }
 );
@@ -67,8 +67,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return assemble(database, clock);
 }
 
-function assemble(database: Database, clock: Pick<Clock, 'now'>): Store {
-  const writer = createWriter(database);
+function assemble(database: Database, clock: StoreOptions['clock']): Store {
+  const writer = createWriter(database, clock);
   return {
     dialect: database.name,
     generations: createGenerations(database, writer, clock),

@@ -1,9 +1,11 @@
 // Group commit. Writes asked for in one turn of the event loop, and those that arrive while a commit is under way, share
-// one transaction and one fsync; each is answered after the commit. One broken write never harms its group: the
-// group is rolled back and each is run alone.
+// one transaction and one fsync; each is answered when the commit is durable, and told to the listeners before. One broken
+// write never harms its group: the group is rolled back and each is run alone. While the disk takes no sync nobody is
+// answered: what is committed stands and others see it, so neither yes nor no would be true.
 
 import { setImmediate as turn } from 'node:timers/promises';
 import { GatewayError } from '../domain/failure.ts';
+import type { Clock } from '../system/system.ts';
 import type { Database } from './database.ts';
 import type { Recorded } from './recorded.ts';
 import { type Needs, type Transaction, transactions } from './transaction.ts';
@@ -23,12 +25,16 @@ export interface Writer {
   submit<T>(write: Write<T>): Promise<T>;
   onCommit(listener: (recorded: readonly Recorded[]) => void): Disposable;
   readonly commits: number;
-  /** Finishes what is waiting; later writes are refused. */
+  /** Finishes what is waiting; later writes are refused. What still cannot be made durable is rejected. */
   close(): Promise<void>;
 }
 
 /** Event-loop turns a group may stay open for those who come in meanwhile. */
 const GATHER_TURNS = 4;
+
+/** Pauses between syncs that fail. */
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 5_000;
 
 interface Waiting {
   readonly weight: number;
@@ -38,7 +44,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-export function createWriter(database: Database): Writer {
+export function createWriter(database: Pick<Database, 'write' | 'durable'>, clock: Pick<Clock, 'sleep'>): Writer {
   const begin = transactions();
   const listeners = new Set<(recorded: readonly Recorded[]) => void>();
   const queue: Waiting[] = [];
@@ -46,7 +52,7 @@ export function createWriter(database: Database): Writer {
   const committed: { readonly group: readonly Waiting[]; readonly recorded: readonly Recorded[] }[] = [];
   let working: Promise<void> | null = null;
   let answering: Promise<void> | null = null;
-  let closed = false;
+  const closing = new AbortController();
   let commits = 0;
 
   const commit = async (group: readonly Waiting[]) => {
@@ -74,7 +80,7 @@ export function createWriter(database: Database): Writer {
   const answer = async () => {
     while (committed.length > 0) {
       const done = committed.splice(0);
-      const failed = await database.durable().then(
+      const failed = await sync().then(
         () => null,
         (error: unknown) => ({ error }),
       );
@@ -85,12 +91,27 @@ export function createWriter(database: Database): Writer {
     }
     answering = null;
   };
-  const tell = (group: readonly Waiting[], recorded: readonly Recorded[]) => {
-    try {
-      if (recorded.length > 0) for (const listener of listeners) listener(recorded);
-    } finally {
-      for (const one of group) one.answer();
+  /** Tries until it succeeds; once more when the store closes. */
+  const sync = async () => {
+    for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      try {
+        return await database.durable();
+      } catch (cause) {
+        if (closing.signal.aborted) throw new GatewayError('internal', 'The disk does not take writes.', { cause });
+        await clock.sleep(pause, closing.signal).catch(() => {});
+      }
     }
+  };
+  /** A listener that throws is a bug and nobody's to handle, so it ends the process like any; all others hear first. */
+  const tell = (group: readonly Waiting[], recorded: readonly Recorded[]) => {
+    for (const listener of recorded.length > 0 ? listeners : []) {
+      try {
+        listener(recorded);
+      } catch (error) {
+        void Promise.reject(error);
+      }
+    }
+    for (const one of group) one.answer();
   };
   const alone = async (group: readonly Waiting[]) => {
     for (const one of group) await commit([one]);
@@ -114,7 +135,7 @@ export function createWriter(database: Database): Writer {
   return {
     submit: (write) =>
       new Promise((resolve, reject) => {
-        if (closed) return reject(new GatewayError('shutting_down', 'The gateway is shutting down.'));
+        if (closing.signal.aborted) return reject(new GatewayError('shutting_down', 'The gateway is shutting down.'));
         queue.push(waiting(write, resolve, reject));
         working ??= work();
       }),
@@ -126,7 +147,7 @@ export function createWriter(database: Database): Writer {
       return commits;
     },
     async close() {
-      closed = true;
+      closing.abort();
       await working;
       await answering;
     },

@@ -19,9 +19,12 @@ type Step =
   | { readonly do: 'append'; readonly which: number; readonly event: GenerationEvent; readonly stale: boolean }
   | { readonly do: 'grant'; readonly amount: number };
 
+const FREE = { perOutput: 0, perNodeSecond: 0, reserve: 0 };
+
 const EVENTS: readonly GenerationEvent[] = [
   started(),
   started(START, 'rack-2'),
+  { ...started(), served: { model: 'free', params: draft().params, quote: FREE } } as GenerationEvent,
   requeued(),
   succeeded(START, []),
   succeeded(START, [output(), output({ index: 1, blob: 'blob-b' })]),

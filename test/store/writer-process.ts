@@ -2,10 +2,11 @@
 // printed must be there afterwards, whenever it died.
 
 import { openStore } from '../../src/store/store.ts';
+import { systemClock } from '../../src/system/clock.ts';
 import { cancelled, draft, requeued, started, succeeded } from './drafts.ts';
 
 const [location, name] = process.argv.slice(2);
-const store = await openStore({ ...JSON.parse(location ?? '{}'), clock: { now: () => Date.now() } });
+const store = await openStore({ ...JSON.parse(location ?? '{}'), clock: systemClock });
 const events = [started(), requeued(), started(), succeeded()];
 
 /** One caller: a generation's whole life, again and again. */
