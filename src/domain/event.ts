@@ -36,8 +36,6 @@ export type GenerationEvent =
       readonly giveBack: boolean;
       /** Continue with the softened prompt (once). */
       readonly soften?: boolean;
-      /** Continue with an equivalent model. */
-      readonly model?: ModelId;
     }
   | {
       readonly type: 'succeeded';
@@ -126,7 +124,6 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
       const running = state as Extract<GenerationState, { status: 'running' }>;
       return {
         ...next,
-        model: event.model ?? g.model,
         softened: g.softened || event.soften === true,
         params: event.soften && g.softenedPrompt !== null ? { ...g.params, prompt: g.softenedPrompt } : g.params,
         attempts: closeAttempt(g.attempts, event.at, event.giveBack ? 'handed_over' : event.failure.code),

@@ -48,7 +48,7 @@ export interface Stats {
 export interface Gateway {
   /** `hash`: sha256 of the key text, hex. Null: no such key, or expired. */
   authenticate(hash: string): Promise<Caller | null>;
-  /** An admin acting in another workspace. Throws GatewayError('not_found'). */
+  /** An admin acting in another workspace. Throws GatewayError 'forbidden' (no admin) or 'not_found'. */
   actIn(caller: Caller, workspaceId: WorkspaceId): Promise<Caller>;
 
   /** Durable before it resolves. Throws GatewayError with the contract's codes; a refused submit leaves nothing behind. */

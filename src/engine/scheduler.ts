@@ -88,7 +88,7 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       if (!open.get(workspaceId)) continue;
       const model = findModel(catalog.current, head.lane.model);
       const serving = model && (await standIn(head, model));
-      if (serving === undefined) await modelGone(head);
+      if (serving === undefined || !(await canServe(head, serving))) await modelGone(head);
       else lanes.push({ ...head, model: serving, routes: needsOf(catalog, serving, head.lane.pictures) });
     }
     return lanes;
@@ -99,6 +99,12 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
     if (!lane.fallback || patience() !== Infinity || runs(model, lane)) return model;
     const g = await recorder.get(head.id);
     return equivalents(catalog, model).find((m) => g && runs(m, lane) && servedBy(g, m) !== null) ?? model;
+  };
+  /** A renamed model may differ from what was asked for so much that it cannot make it. */
+  const canServe = async ({ head, lane }: Head, model: Model): Promise<boolean> => {
+    if (model.id === lane.model) return true;
+    const g = await recorder.get(head.id);
+    return g === null || servedBy(g, model) !== null;
   };
   const runs = (model: Model, lane: Lane): boolean =>
     fleet
