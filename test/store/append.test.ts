@@ -127,12 +127,12 @@ onBothEngines((engine) => {
     expect(told).toEqual([]);
   });
 
-  it('keeps the softened prompt and the fallback model of a later attempt', async () => {
+  it('keeps the softened prompt of a later attempt', async () => {
     const one = await inserted(store, { softenedPrompt: 'a kinder chair' });
-    const soft = { ...requeued(), soften: true, model: 'flux-schnell' } as ReturnType<typeof requeued>;
+    const soft = { ...requeued(), soften: true } as ReturnType<typeof requeued>;
     const again = await appended(store, one, started(), soft);
     expect(await store.generations.get(one.id)).toEqual(again);
-    expect(again).toMatchObject({ model: 'flux-schnell', softened: true, params: { prompt: 'a kinder chair' } });
+    expect(again).toMatchObject({ softened: true, params: { prompt: 'a kinder chair' } });
   });
 
   it('keeps model, parameters and price of what serves instead, and charges by that price', async () => {
