@@ -70,7 +70,10 @@ async function openRooms(config: Config, system: System, closers: Closers) {
   closers.push(() => catalog.close());
   const lock = lockFolder(join(config.data, 'gateway.lock'));
   closers.push(async () => lock[Symbol.dispose]());
-  const where = config.databaseUrl === null ? { path: join(config.data, 'darkroom.db') } : { url: config.databaseUrl };
+  const where =
+    config.databaseUrl === null
+      ? { path: join(config.data, 'darkroom.db') }
+      : { url: config.databaseUrl, exclusive: true };
   const store = await openStore({ ...where, clock });
   closers.push(() => store.close());
   const secret = await store.meta.remember('link-secret', system.random.secret(32));

@@ -5,7 +5,6 @@ import type { Kysely, RawBuilder, Transaction } from 'kysely';
 import type { Schema } from './schema.ts';
 
 export interface Database {
-  readonly name: 'sqlite' | 'postgres';
   /** Sees committed data only. */
   readonly read: Kysely<Schema>;
   /** The writer's own way in; nobody else uses it. */

@@ -1,5 +1,7 @@
-// PostgreSQL through pg: for several gateways over one truth. 64-bit integers come as numbers (ours stay below 2⁵³), and
-// every wait has an end: a gateway that stalls inside a transaction must not hold the others up for ever.
+// PostgreSQL through pg. Several stores may write to one database without harm to its books, yet only one gateway may
+// drive it: at its start it takes over all that was running, so a gateway opens it exclusively. 64-bit integers come as
+// numbers (ours stay below 2⁵³), and every wait has an end: whoever stalls inside a transaction must not hold the others
+// up for ever.
 
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
@@ -9,6 +11,30 @@ import type { Schema } from './schema.ts';
 const INT8 = 20;
 /** Any number will do, as long as every gateway takes the same. */
 const MIGRATION_LOCK = 7_305_022_917;
+
+/** The first half of a gateway's lock; the second follows from the schema, so that each schema may have its gateway. */
+const GATEWAY_LOCK = 730_502_291;
+
+/**
+ * Keeps other gateways out for as long as its own connection lives; PostgreSQL lets go when the holder dies. Throws an
+ * Error that says what to do when another holds it. A connection lost later is not noticed.
+ */
+export async function lockPostgres(url: string): Promise<AsyncDisposable> {
+  const client = new pg.Client({ connectionString: url, keepAlive: true, connectionTimeoutMillis: 10_000 });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ held: boolean }>(
+      "select pg_try_advisory_lock($1::int, hashtext(coalesce(current_schema(), ''))) as held",
+      [GATEWAY_LOCK],
+    );
+    if (rows[0]?.held !== true) throw new Error('Another gateway uses this database. Stop it first.');
+    return { [Symbol.asyncDispose]: () => client.end() };
+  } catch (error) {
+    await client.end();
+    throw error;
+  }
+}
 
 export function openPostgres(url: string): Database {
   const pool = new pg.Pool({
@@ -29,7 +55,6 @@ export function openPostgres(url: string): Database {
   pool.on('connect', (client) => client.on('error', () => {})); // those in use
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return {
-    name: 'postgres',
     read: db,
     write: db,
     types: { text: sql`text collate "C"`, integer: sql`bigint` },

@@ -22,7 +22,6 @@ export function openSqlite(path: string): Database {
   const write = kysely(writer);
   const read = kysely(reader);
   return {
-    name: 'sqlite',
     write,
     read,
     types: { text: sql`text`, integer: sql`integer` },

@@ -10,25 +10,24 @@ import { createFiles, type Files } from './files.ts';
 import { createGenerations, type Generations } from './generations.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 import { migrate } from './migrations/migrations.ts';
-import { openPostgres } from './postgres.ts';
+import { lockPostgres, openPostgres } from './postgres.ts';
 import type { Recorded } from './recorded.ts';
 import { createMeta, createNodes, type Meta, type Nodes } from './settings.ts';
 import { openSqlite } from './sqlite.ts';
 import { createWriter } from './writer.ts';
 
-export type { Accounts, NewKey, NewWorkspace } from './accounts.ts';
-export type { EventFilter, Events } from './events.ts';
+export type { Accounts, NewKey } from './accounts.ts';
+export type { Events } from './events.ts';
 export type { Files, SweepRow, Upload } from './files.ts';
 export type { Generations, ListFilter } from './generations.ts';
-export type { Credits, Ledger } from './ledger.ts';
+export type { Credits } from './ledger.ts';
 export { lockFolder } from './lock.ts';
 export type { Page } from './pages.ts';
 export type { Inserted, Recorded } from './recorded.ts';
-export type { Meta, Nodes } from './settings.ts';
+export type { Nodes } from './settings.ts';
 export type { Usage, UsageGroup, UsageRow } from './usage.ts';
 
 export interface Store {
-  readonly dialect: 'sqlite' | 'postgres';
   readonly generations: Generations;
   readonly events: Events;
   readonly ledger: Ledger;
@@ -51,26 +50,28 @@ export interface Store {
 
 export type StoreOptions = { readonly clock: Pick<Clock, 'now' | 'sleep'> } & (
   | { /** SQLite file; made when absent. Its directory must exist. */ readonly path: string }
-  | { /** postgres://… */ readonly url: string }
+  | {
+      /** postgres://… */
+      readonly url: string;
+      /** One gateway at a time. A file needs no such lock: the folder it lies in has one (`lockFolder`). */
+      readonly exclusive: boolean;
+    }
 );
 
-/** Opens the store and brings its tables up to date. Throws when it cannot be reached or was made by a newer version. */
+/** Opens the store and brings its tables up to date. Throws when it cannot be reached, is taken, or is newer. */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { clock } = options;
+  await using opening = new AsyncDisposableStack();
+  if ('url' in options && options.exclusive) opening.use(await lockPostgres(options.url));
   const database = 'url' in options ? openPostgres(options.url) : openSqlite(options.path);
-  try {
-    await migrate(database, clock.now());
-  } catch (error) {
-    await database.close();
-    throw error;
-  }
-  return assemble(database, clock);
+  opening.defer(() => database.close());
+  await migrate(database, clock.now());
+  return assemble(database, clock, opening.move());
 }
 
-function assemble(database: Database, clock: StoreOptions['clock']): Store {
+function assemble(database: Database, clock: StoreOptions['clock'], opened: AsyncDisposable): Store {
   const writer = createWriter(database, clock);
   return {
-    dialect: database.name,
     generations: createGenerations(database, writer, clock),
     events: createEvents(database, writer, clock),
     ledger: createLedger(database, writer),
@@ -84,7 +85,7 @@ function assemble(database: Database, clock: StoreOptions['clock']): Store {
     },
     async close() {
       await writer.close();
-      await database.close();
+      await opened[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,9 +1,11 @@
-// PostgreSQL's connections break while they are in use: an administrator ends them, the server restarts, a switch fails.
+// PostgreSQL's connections: they break while they are in use (an administrator ends them, the server restarts, a switch
+// fails), and one of them keeps a second gateway out.
 
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
-import { until } from '../harness/manual-clock.ts';
-import { postgresMissing } from '../harness/postgres.ts';
+import { openStore } from '../../src/store/store.ts';
+import { ManualClock, until } from '../harness/manual-clock.ts';
+import { createTestDatabase, postgresMissing } from '../harness/postgres.ts';
 import { inserted, workspace } from './drafts.ts';
 import { freshStore, postgres, type Site } from './engines.ts';
 
@@ -30,5 +32,44 @@ describe.skipIf(postgresMissing() !== null)('a connection that is ended while a 
     await client.end();
     const after = await inserted(site.store);
     expect(await site.store.generations.get(after.id)).toMatchObject({ id: after.id });
+  });
+});
+
+describe.skipIf(postgresMissing() !== null)('a database that a gateway drives', () => {
+  const clock = new ManualClock();
+  const taken = 'Another gateway uses this database. Stop it first.';
+
+  it('lets no other gateway in until the first has closed', async () => {
+    const { url, drop } = await createTestDatabase();
+    const open = () => openStore({ url, exclusive: true, clock });
+    const first = await open();
+    await expect(open()).rejects.toThrow(taken);
+    await workspace(first);
+    await first.close();
+    const second = await open();
+    expect(await second.accounts.workspace('studio')).not.toBeNull();
+    await second.close();
+    await drop();
+  });
+
+  it('is free again when a gateway could not open it', async () => {
+    const { url, drop } = await createTestDatabase();
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query('create table migrations (number integer primary key, at bigint not null)');
+    await client.query('insert into migrations values (999, 0)');
+    const open = () => openStore({ url, exclusive: true, clock });
+    await expect(open()).rejects.toThrow('The database is at version 999');
+    await client.query('drop table migrations');
+    await (await open()).close();
+    await client.end();
+    await drop();
+  });
+
+  it('leaves the schema beside it to another gateway', async () => {
+    const sites = [await createTestDatabase(), await createTestDatabase()];
+    const stores = await Promise.all(sites.map(({ url }) => openStore({ url, exclusive: true, clock })));
+    await Promise.all(stores.map((store) => store.close()));
+    await Promise.all(sites.map((site) => site.drop()));
   });
 });

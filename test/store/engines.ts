@@ -17,7 +17,7 @@ export type Row = Record<string, string | number | null>;
 export interface Site extends AsyncDisposable {
   readonly clock: ManualClock;
   /** What `openStore` needs besides the clock. */
-  readonly location: { readonly path: string } | { readonly url: string };
+  readonly location: { readonly path: string } | { readonly url: string; readonly exclusive: boolean };
   /** Another gateway's store over the same database. */
   open(): Promise<Store>;
   query(statement: string): Promise<Row[]>;
@@ -84,7 +84,7 @@ async function postgresSite(): Promise<Site> {
     }
   };
   return siteOver({
-    location: { url: database.url },
+    location: { url: database.url, exclusive: false },
     query,
     change: async (statement) => void (await query(statement)),
     remove: () => database.drop(),
