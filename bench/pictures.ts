@@ -9,15 +9,16 @@ import { openMedia } from '../src/media/media.ts';
 import { createSystem } from '../src/system/system.ts';
 import { type Row, rate, times } from './rig.ts';
 
-const PICTURES = 60;
+const PICTURES = 68;
+const WARM_UP = 8;
 
 export async function b10(): Promise<Row[]> {
   const directory = await mkdtemp(join(tmpdir(), 'darkroom-b10-'));
   const paths = await Promise.all(Array.from({ length: PICTURES }, (_, i) => paint(join(directory, `${i}.png`), i)));
-  const plain = await each(paths, async (path) => {
+  const plain = await each(paths, availableParallelism(), async (path) => {
     const image = sharp(await readFile(path));
     await Promise.all([
-      image.clone().webp({ quality: 80 }).toBuffer(),
+      image.clone().webp({ quality: 80, effort: 0 }).toBuffer(),
       image.clone().resize(512, 512, { fit: 'inside' }).webp({ quality: 80, effort: 0 }).toBuffer(),
     ]);
   });
@@ -36,7 +37,7 @@ export async function b10(): Promise<Row[]> {
     createdAt: '2026-01-01T00:00:00Z',
     software: 'Darkroom',
   };
-  const ours = await each(paths, async (path) => {
+  const ours = await each(paths, 2 * availableParallelism(), async (path) => {
     const done = await media.ingest(async () => createReadStream(path), {
       signal: new AbortController().signal,
       expect: 'image',
@@ -61,15 +62,21 @@ export async function b10(): Promise<Row[]> {
   ];
 }
 
-async function each(paths: readonly string[], work: (path: string) => Promise<void>): Promise<number> {
-  const todo = [...paths];
+/** `inFlight`: as many as there are cores for plain sharp; more for us, since our pool keeps to the cores by itself. */
+async function each(
+  paths: readonly string[],
+  inFlight: number,
+  work: (path: string) => Promise<void>,
+): Promise<number> {
+  await Promise.all(paths.slice(0, WARM_UP).map(work));
+  const todo = paths.slice(WARM_UP);
   const start = performance.now();
   await Promise.all(
-    Array.from({ length: availableParallelism() }, async () => {
+    Array.from({ length: inFlight }, async () => {
       for (let path = todo.pop(); path !== undefined; path = todo.pop()) await work(path);
     }),
   );
-  return (paths.length / (performance.now() - start)) * 1000;
+  return ((paths.length - WARM_UP) / (performance.now() - start)) * 1000;
 }
 
 /** A noisy 1024² picture of about the size real renders have. */
