@@ -52,9 +52,11 @@ export async function openDarkroom(
     const api = createApi({ gateway, system, publicUrl: config.publicUrl, host: config.host });
     const server = createServer(api.handler);
     api.attach(server);
+    closers.push(async () => {
+      await api.close(); // first: the server would wait for its sockets
+      await shut(server, system.clock);
+    });
     const url = await listen(server, config.host, config.port);
-    closers.push(() => shut(server, system.clock));
-    closers.push(() => api.close()); // before the server, which would wait for its sockets
     closers.push(() => gateway.stop()); // and before the doors: who waits may go on asking while running work finishes
     return { url, gateway, adminKeyFile, stop: closeAll };
   } catch (error) {

@@ -164,7 +164,7 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
     route: plan.route,
     recipe: recipeFor(rooms.catalog.current, plan.route, g.params),
     params: g.params,
-    files: await openInputs(rooms, g.params, signal),
+    files: await openInputs(rooms, g, signal),
     previews: false,
   });
 

@@ -2,10 +2,9 @@
 // The record of a generation stays when its files go.
 
 import type { Readable } from 'node:stream';
-import type { Caller } from '../domain/caller.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Generation, Output } from '../domain/generation.ts';
-import type { GenerationId, Millis } from '../domain/units.ts';
+import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { BlobStat } from '../media/media.ts';
 import type { SweepRow, Upload } from '../store/store.ts';
 import { type Loop, startLoop } from '../system/system.ts';
@@ -48,9 +47,10 @@ export async function fileBehind(
 
 const gone = () => new GatewayError('not_found', 'The file is gone: old files are swept, the record stays.');
 
-export async function upload(
+/** Keeps an input picture for a workspace, however it came: 24 hours after its last use it is swept. */
+export async function keepInput(
   { media, store, system }: Rooms,
-  caller: Caller,
+  workspaceId: WorkspaceId,
   bytes: Readable,
   signal: AbortSignal,
 ): Promise<Upload> {
@@ -58,7 +58,7 @@ export async function upload(
   const now = system.clock.now();
   const made: Upload = {
     id: `upl_${system.random.ulid(now)}`,
-    workspaceId: caller.workspace.id,
+    workspaceId,
     blob,
     sha256,
     mediaType,

@@ -17,7 +17,7 @@ import { type Attempts, createAttempts } from './attempt.ts';
 import { type ModelView, modelNamed, viewModel } from './availability.ts';
 import { createBacklog } from './backlog.ts';
 import { startDeadlines } from './deadlines.ts';
-import { type FileToServe, fileBehind, type Sweeper, startSweeper, upload } from './files.ts';
+import { type FileToServe, fileBehind, keepInput, type Sweeper, startSweeper } from './files.ts';
 import { createHub, type Watched, type WatchFilter } from './hub.ts';
 import { createRecorder, type Recorder } from './record.ts';
 import { recover } from './recovery.ts';
@@ -210,7 +210,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     model: (id) => viewModel(catalog, fleet, modelFor(rooms, id)),
     credits: (caller) => store.ledger.credits(caller.workspace.id),
     usage: (caller, from, to, group) => store.ledger.usage(caller.workspace.id, from, to, group),
-    upload: (caller, bytes, signal) => upload(rooms, caller, bytes, signal),
+    upload: (caller, bytes, signal) => keepInput(rooms, caller.workspace.id, bytes, signal),
     file: (id, index, what, expires, signature) => fileBehind(rooms, { id, index, what, expires }, signature),
     nodes: () => fleet.nodes(),
     addNode: (spec) => fleet.add(spec),

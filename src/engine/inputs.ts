@@ -3,9 +3,12 @@
 import type { InputFile } from '../backends/backend.ts';
 import type { Caller } from '../domain/caller.ts';
 import { GatewayError } from '../domain/failure.ts';
-import type { InputRef, Params } from '../domain/params.ts';
+import type { Generation } from '../domain/generation.ts';
+import type { InputRef } from '../domain/params.ts';
 import { dataUrlToStream, fetchInput } from '../media/media.ts';
+import type { Upload } from '../store/store.ts';
 import { complaintAbout, publicAddress } from '../system/system.ts';
+import { keepInput } from './files.ts';
 import type { Rooms } from './rooms.ts';
 
 const ACCEPT_MS = 20_000;
@@ -20,14 +23,15 @@ export async function resolveInput(
   if (source === undefined) return null;
   if (source.startsWith('upl_')) return fromUpload(rooms, caller, path, source);
   if (source.startsWith('gen_')) return fromOutput(rooms, caller, path, source);
-  if (/^data:/i.test(source)) return fromData(rooms, path, source);
+  if (/^data:/i.test(source)) return fromData(rooms, caller, path, source);
   refuseUrl(path, source, rooms.settings.allowPrivate);
   return { kind: 'url', url: source };
 }
 
-async function fromData(rooms: Rooms, path: string, url: string): Promise<InputRef> {
+async function fromData(rooms: Rooms, caller: Caller, path: string, url: string): Promise<InputRef> {
   try {
-    return await rooms.media.accept(dataUrlToStream(url), AbortSignal.timeout(ACCEPT_MS));
+    const kept = await keepInput(rooms, caller.workspace.id, dataUrlToStream(url), AbortSignal.timeout(ACCEPT_MS));
+    return blobOf(kept);
   } catch (error) {
     if (!(error instanceof GatewayError) || error.failure.code !== 'invalid_request') throw error;
     throw refused(path, error.message);
@@ -38,9 +42,11 @@ async function fromUpload(rooms: Rooms, caller: Caller, path: string, id: string
   const upload = await rooms.store.files.upload(caller.workspace.id, id, rooms.system.clock.now());
   if (upload === null)
     throw refused(path, `there is no upload ${id}; uploads are kept for 24 hours after their last use`);
-  const { blob, sha256, mediaType, width, height, bytes } = upload;
-  return { kind: 'blob', blob, sha256, mediaType, width, height, bytes };
+  return blobOf(upload);
 }
+
+const blobOf = ({ blob, sha256, mediaType, width, height, bytes }: Upload) =>
+  ({ kind: 'blob', blob, sha256, mediaType, width, height, bytes }) as const;
 
 async function fromOutput(rooms: Rooms, caller: Caller, path: string, name: string): Promise<InputRef> {
   const [id, index = '0'] = name.split('/');
@@ -67,7 +73,11 @@ const refused = (path: string, message: string) =>
   new GatewayError('invalid_request', `${path}: ${message}`, { details: [{ path, message }] });
 
 /** References → verified local files for a backend. Fetches https: URLs now. */
-export async function openInputs(rooms: Rooms, params: Params, signal: AbortSignal): Promise<readonly InputFile[]> {
+export async function openInputs(
+  rooms: Rooms,
+  { workspaceId, params }: Pick<Generation, 'workspaceId' | 'params'>,
+  signal: AbortSignal,
+): Promise<readonly InputFile[]> {
   const wanted = [
     ['init_image', params.initImage],
     ['mask', params.mask],
@@ -78,7 +88,7 @@ export async function openInputs(rooms: Rooms, params: Params, signal: AbortSign
     const blob =
       ref.kind === 'blob'
         ? ref
-        : await rooms.media.accept(await fetchInput(rooms.system.http, ref.url, signal), signal);
+        : blobOf(await keepInput(rooms, workspaceId, await fetchInput(rooms.system.http, ref.url, signal), signal));
     const { mediaType, sha256, bytes } = blob;
     files.push({ role, path: await rooms.media.blobs.path(blob.blob), mediaType, sha256, bytes });
   }

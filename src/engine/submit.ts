@@ -28,7 +28,7 @@ const MIN_RUN_MS = 600_000;
 const NO_WEBHOOKS = 'webhook_url is kept, but this version calls no webhooks: poll, or watch /v1/events.';
 
 export async function submit(rooms: Rooms, caller: Caller, asked: GenerationRequest): Promise<Submitted> {
-  const { store, workspace } = { store: rooms.store, workspace: caller.workspace };
+  const { store } = rooms;
   const draft = await draftOf(rooms, caller, await inherit(rooms, caller, asked));
   const [result] = await store.generations.insert([draft]);
   if (result === undefined) throw new Error('insert answered nothing');
@@ -36,7 +36,7 @@ export async function submit(rooms: Rooms, caller: Caller, asked: GenerationRequ
   return {
     generation: result.generation,
     replayed: result.outcome === 'replayed',
-    credits: await store.ledger.credits(workspace.id),
+    credits: await store.ledger.credits(caller.workspace.id),
   };
 }
 

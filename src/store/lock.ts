@@ -3,6 +3,8 @@
 
 import { DatabaseSync } from 'node:sqlite';
 
+const SQLITE_BUSY = 5;
+
 /** Takes the folder's lock. Throws an Error that says what to do when another process holds it. */
 export function lockFolder(path: string): Disposable {
   const lock = new DatabaseSync(path, { timeout: 0 });
@@ -10,6 +12,9 @@ export function lockFolder(path: string): Disposable {
     lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;');
   } catch (cause) {
     lock.close();
+    if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) {
+      throw new Error(`${path} cannot be locked: ${(cause as Error).message}`, { cause });
+    }
     throw new Error(`Another gateway uses ${path}. Stop it first, or choose another folder with DARKROOM_DATA.`, {
       cause,
     });

@@ -74,6 +74,20 @@ describe('credits withdrawn', () => {
   });
 });
 
+describe('an input picture', () => {
+  it('sent with its request has an owner, and is swept a day after its last use', async () => {
+    const { store, media } = { store: house.store, media: house.media };
+    const g = await house.ask({ init_image: 'data:image/png;base64,iVBORw0KGgo=' });
+    const blob = (g.params.initImage as { blob: string }).blob;
+    await house.until(g.id, 'succeeded');
+    await house.clock.advance(23 * 3_600_000);
+    expect(media.blobs.removed).not.toContain(blob);
+    await house.clock.advance(2 * 3_600_000);
+    expect(media.blobs.removed).toContain(blob);
+    expect(await store.files.sweepUploads(house.clock.now())).toEqual([]);
+  });
+});
+
 describe('a node that lies', () => {
   it('cannot requeue for ever by claiming a shutdown', async () => {
     plan({ fail: 'shutting_down' });

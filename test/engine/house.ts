@@ -37,6 +37,7 @@ export interface House extends AsyncDisposable {
   readonly clock: ManualClock;
   readonly fakes: FakeBackends;
   readonly admin: Caller;
+  readonly media: ReturnType<typeof memoryMedia>;
   gateway: Gateway;
   store: Store;
   fleet: Fleet;
@@ -195,6 +196,7 @@ export async function openHouse({
     clock,
     fakes,
     admin,
+    media,
     ask: async (request = {}) => (await house.gateway.submit(admin, { prompt: 'a lighthouse', ...request })).generation,
     state: (id) => house.gateway.get(admin, id),
     async until(id, status) {

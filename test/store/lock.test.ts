@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +19,12 @@ it('lets one gateway at a time into a data folder', () => {
   expect(() => lockFolder(path)).toThrow(/Another gateway uses .*DARKROOM_DATA/);
   first[Symbol.dispose]();
   lockFolder(path)[Symbol.dispose]();
+});
+
+it('does not blame another gateway for a file that is no lock', async () => {
+  const path = join(folder, 'gateway.lock');
+  await writeFile(path, 'no lock at all, but long enough to be taken for a file of another kind'.repeat(20));
+  expect(() => lockFolder(path)).toThrow(/cannot be locked: file is not a database/);
 });
 
 it('is free again the moment its holder was killed', async () => {
