@@ -9,6 +9,8 @@ import type { Millis } from './units.ts';
 
 export const MAX_ATTEMPTS = 3;
 const FIRST_BACKOFF_MS = 2_000;
+/** How long a refused job waits for a node that is down: asking the one that refused again is of little use. */
+const REFUSED_WAIT_MS = 30_000;
 
 export interface Circumstances {
   readonly now: Millis;
@@ -48,7 +50,8 @@ export function settle(
   if (attempt >= MAX_ATTEMPTS) return { type: 'failed', at: now, failure: why };
   const soon = elsewhere === 'now' ? 0 : now + backoff(attempt, chance);
   if (refused) {
-    return elsewhere === 'no' ? { type: 'failed', at: now, failure: why } : requeued(soon, { avoidNode: true });
+    if (elsewhere === 'no') return { type: 'failed', at: now, failure: why };
+    return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoidNode: true });
   }
   if (FAILURES[why.code].retry !== 'elsewhere' || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
   return requeued(soon, { avoidNode: true });

@@ -1,5 +1,5 @@
-// The one primitive for background work: ticks never overlap, wakes coalesce, errors are logged and back off,
-// stopping waits for the running tick.
+// The one primitive for background work: ticks never overlap, wakes coalesce, errors are logged and back off (a wake
+// does not cut that short), stopping waits for the running tick.
 
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
@@ -27,10 +27,15 @@ export function startLoop({ name, clock, log, tick, backoffMs = 250 }: LoopOptio
   let wanted = false;
   let timer: Disposable | null = null;
   let failures = 0;
+  let backingOff = false;
 
   const schedule = (ms: number | null) => {
     timer?.[Symbol.dispose]();
-    timer = ms === null || stopping.signal.aborted ? null : clock.timer(ms, wake);
+    timer = ms === null || stopping.signal.aborted ? null : clock.timer(ms, rested);
+  };
+  const rested = () => {
+    backingOff = false;
+    wake();
   };
   const round = async () => {
     try {
@@ -41,16 +46,17 @@ export function startLoop({ name, clock, log, tick, backoffMs = 250 }: LoopOptio
       if (stopping.signal.aborted) return;
       const pause = Math.min(60_000, backoffMs * 2 ** failures++);
       log.error({ err: error, loop: name, retry_in_ms: pause }, 'background loop failed; trying again');
+      backingOff = true;
       schedule(pause);
     } finally {
       running = null;
-      if (wanted && failures === 0) wake();
+      if (wanted) wake();
     }
   };
   const wake = () => {
     if (stopping.signal.aborted) return;
     wanted = true;
-    if (running) return;
+    if (running || backingOff) return;
     wanted = false;
     running = Promise.resolve().then(round);
   };
