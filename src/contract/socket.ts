@@ -2,8 +2,10 @@
 // A cursor is opaque to clients; inside it is the position in the event log.
 
 import { z } from 'zod';
+import { BATCH_ANNOUNCED } from '../domain/batch.ts';
 import { ANNOUNCED } from '../domain/event.ts';
 import type { Cursor } from '../domain/units.ts';
+import { BatchBody } from './batches.ts';
 import { ErrorBody } from './errors.ts';
 import { GenerationBody, ProgressBody } from './generations.ts';
 import { commaList } from './lists.ts';
@@ -29,6 +31,7 @@ export const EventsQuery = z
     message: 'expected ids or batch_id, not both',
   });
 
+type BatchAnnounced = NonNullable<(typeof BATCH_ANNOUNCED)[keyof typeof BATCH_ANNOUNCED]>;
 type Announced = NonNullable<(typeof ANNOUNCED)[keyof typeof ANNOUNCED]>;
 const announced = Object.values(ANNOUNCED).filter((name): name is Announced => name !== null);
 const names = announced.map((name) => `generation.${name}` as const) as [
@@ -36,7 +39,17 @@ const names = announced.map((name) => `generation.${name}` as const) as [
   ...`generation.${Announced}`[],
 ];
 
+const batchNames = [...new Set(Object.values(BATCH_ANNOUNCED))].flatMap((name) =>
+  name === null ? [] : [`batch.${name}` as const],
+) as [`batch.${BatchAnnounced}`, ...`batch.${BatchAnnounced}`[]];
+
 export const ReadyFrame = z.object({ type: z.literal('ready'), cursor: z.string() });
+export const BatchFrame = z.object({
+  type: z.literal('event'),
+  event: z.enum(batchNames),
+  cursor: z.string(),
+  batch: BatchBody,
+});
 export const EventFrame = z.object({
   type: z.literal('event'),
   event: z.enum(names),
@@ -45,9 +58,7 @@ export const EventFrame = z.object({
 });
 export const ProgressFrame = z.object({ type: z.literal('progress'), id: z.string(), progress: ProgressBody });
 export const ErrorFrame = ErrorBody.extend({ type: z.literal('error') });
-export const Frame = z
-  .discriminatedUnion('type', [ReadyFrame, EventFrame, ProgressFrame, ErrorFrame])
-  .meta({ id: 'Frame' });
+export const Frame = z.union([ReadyFrame, EventFrame, BatchFrame, ProgressFrame, ErrorFrame]).meta({ id: 'Frame' });
 export type Frame = z.infer<typeof Frame>;
 
 export const renderCursor = (cursor: Cursor): string => `c${cursor.toString(36)}`;

@@ -2,7 +2,15 @@
 // reducer, `entriesFor` says what moves in the ledger with it. The table feeds the reducer, the doors' 409s and tests.
 
 import type { Failure } from './failure.ts';
-import type { Attempt, Generation, GenerationState, Output, RemoteRef, Status } from './generation.ts';
+import {
+  type Attempt,
+  type Generation,
+  type GenerationState,
+  isHeld,
+  type Output,
+  type RemoteRef,
+  type Status,
+} from './generation.ts';
 import type { Params } from './params.ts';
 import { charge, type Quote } from './price.ts';
 import type { Cursor, Millicredits, Millis, ModelId, NodeId } from './units.ts';
@@ -16,6 +24,8 @@ export interface Served {
 
 export type GenerationEvent =
   | { readonly type: 'submitted'; readonly at: Millis }
+  /** Its batch hands it over: credits are reserved, and it waits in a lane like any other. */
+  | { readonly type: 'admitted'; readonly at: Millis }
   | {
       readonly type: 'started';
       readonly at: Millis;
@@ -52,7 +62,7 @@ export type GenerationEvent =
 export type EventType = GenerationEvent['type'];
 
 export const ACCEPTS: Readonly<Record<Status, readonly EventType[]>> = {
-  queued: ['started', 'failed', 'timed_out', 'cancelled'],
+  queued: ['admitted', 'started', 'failed', 'timed_out', 'cancelled'],
   running: ['submitted_to_node', 'requeued', 'succeeded', 'failed', 'timed_out', 'cancelled'],
   succeeded: [],
   failed: [],
@@ -60,8 +70,9 @@ export const ACCEPTS: Readonly<Record<Status, readonly EventType[]>> = {
   cancelled: [],
 };
 
+/** A held item can only be admitted or end; any other queued one cannot be admitted again. */
 export const accepts = (g: { readonly state: GenerationState }, type: EventType): boolean =>
-  ACCEPTS[g.state.status].includes(type);
+  ACCEPTS[g.state.status].includes(type) && (type === 'admitted' ? isHeld(g) : type === 'started' ? !isHeld(g) : true);
 
 /** An event as stored: numbered inside its generation (`seq`) and in the whole log (`cursor`, in commit order). */
 export interface StoredEvent {
@@ -76,6 +87,7 @@ export interface StoredEvent {
 /** The public name of what an event did: `generation.` + this. Null: not announced. */
 export const ANNOUNCED = {
   submitted: 'queued',
+  admitted: null,
   started: 'running',
   submitted_to_node: null,
   requeued: 'requeued',
@@ -96,6 +108,10 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
   switch (event.type) {
     case 'submitted':
       return next;
+    case 'admitted': {
+      const { attempt, notBefore } = state as Extract<GenerationState, { status: 'queued' }>;
+      return { ...next, reserved: g.quote.reserve, state: { status: 'queued', attempt, notBefore } };
+    }
     case 'started': {
       const attempt = (state as Extract<GenerationState, { status: 'queued' }>).attempt;
       const opened: Attempt = {
@@ -171,10 +187,9 @@ export interface Entry {
 /** What moves in the ledger when `before` became `after`. Before null: the insert. */
 export function entriesFor(before: Generation | null, after: Generation): readonly Entry[] {
   const entries: Entry[] = [];
-  if (before === null) {
-    if (after.reserved > 0) entries.push({ kind: 'reserve', amount: after.reserved });
-    return entries;
-  }
+  const added = after.reserved - (before?.reserved ?? 0);
+  if (added > 0) entries.push({ kind: 'reserve', amount: added });
+  if (before === null || added > 0) return entries;
   if (after.charged > 0) entries.push({ kind: 'charge', amount: after.charged });
   const freed = before.reserved - after.reserved - after.charged;
   if (freed > 0) entries.push({ kind: 'release', amount: freed });

@@ -37,7 +37,14 @@ export interface Output {
 }
 
 export type GenerationState =
-  | { readonly status: 'queued'; readonly attempt: number; readonly notBefore: Millis; readonly lastFailure?: Failure }
+  | {
+      readonly status: 'queued';
+      readonly attempt: number;
+      readonly notBefore: Millis;
+      readonly lastFailure?: Failure;
+      /** An item that its batch has not handed over yet: nothing is reserved and no scheduler sees it. */
+      readonly held?: true;
+    }
   | {
       readonly status: 'running';
       readonly attempt: number;
@@ -69,6 +76,8 @@ export interface Asked {
   readonly createdAt: Millis;
   readonly priority: Priority;
   readonly batchId: string | null;
+  /** Its place among the items of that batch, from 0; null: `batchId` is only a label. */
+  readonly item: number | null;
   readonly metadata: Readonly<Record<string, string | number | boolean>>;
   readonly webhookUrl: string | null;
   readonly softenedPrompt: string | null;
@@ -107,3 +116,7 @@ export interface Generation extends Asked {
 
 export const isFinal = (g: { readonly state: GenerationState }): boolean =>
   g.state.status !== 'queued' && g.state.status !== 'running';
+
+/** An item whose batch keeps it back. */
+export const isHeld = ({ state }: { readonly state: GenerationState }): boolean =>
+  state.status === 'queued' && state.held === true;

@@ -146,7 +146,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   const scheduler = startScheduler({ rooms, recorder, backlog, attempts, meters, workspace: accounts.workspaceOf });
   const deadlines = startDeadlines(rooms, recorder);
   recorder.onMove((recorded) => {
-    if (recorded.some(({ generation: g }) => g.startBy !== null && g.state.status === 'queued')) deadlines.wake();
+    if (recorded.some((one) => one.type === 'generation' && isDueSometime(one.generation))) deadlines.wake();
   });
   const sweeper = await startSweeper(rooms);
   const view = createViewer({
@@ -257,6 +257,9 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     },
   };
 }
+
+/** Waits, and may wait too long. */
+const isDueSometime = (g: Generation): boolean => g.startBy !== null && g.state.status === 'queued';
 
 const modelFor = (rooms: Rooms, id: string) => {
   try {

@@ -3,6 +3,7 @@
 // newest per generation is kept), then its place; it never slows the engine.
 
 import { setImmediate as turn } from 'node:timers/promises';
+import { BATCH_ANNOUNCED, type StoredBatchEvent } from '../domain/batch.ts';
 import { ANNOUNCED, type StoredEvent } from '../domain/event.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
@@ -21,6 +22,8 @@ export interface ProgressNote {
 export type Watched =
   /** `generation`: as it was right after the event. */
   | { readonly type: 'event'; readonly stored: StoredEvent; readonly generation: Generation }
+  /** `batch`, `tally`: as they were right after the event. */
+  | { readonly type: 'batch'; readonly stored: StoredBatchEvent }
   | ProgressNote
   /** Replay is done; live from here. */
   | { readonly type: 'ready'; readonly cursor: Cursor };
@@ -37,7 +40,7 @@ export interface Hub {
   publish(recorded: readonly Recorded[]): void;
   progress(note: ProgressNote): void;
   watch(filter: WatchFilter, cursor: Cursor | null, signal: AbortSignal): AsyncIterable<Watched>;
-  /** Calls back after the next change of this generation. */
+  /** Calls back after the next change of this generation or batch. */
   onChange(id: GenerationId, listener: () => void): Disposable;
 }
 
@@ -66,9 +69,10 @@ class Subscription {
   }
 
   event(recorded: Recorded): void {
-    const { workspaceId, generationId, batchId } = recorded.stored;
-    if (!this.#wants(workspaceId, generationId, batchId)) return;
-    this.#progress.delete(generationId);
+    const { workspaceId, batchId } = recorded.stored;
+    const id = recorded.type === 'generation' ? recorded.generation.id : recorded.batch.id;
+    if (!this.#wants(workspaceId, id, batchId)) return;
+    this.#progress.delete(id);
     if (this.#events.length >= MAX_BEHIND) this.#overrun = true;
     else this.#events.push(recorded);
     this.#wake?.();
@@ -111,7 +115,8 @@ export function createHub(events: Events): Hub {
     publish(recorded) {
       for (const one of recorded) {
         for (const subscription of subscriptions) subscription.event(one);
-        for (const listener of listeners.get(one.generation.id) ?? []) listener();
+        const id = one.type === 'generation' ? one.generation.id : one.batch.id;
+        for (const listener of listeners.get(id) ?? []) listener();
       }
     },
     progress(note) {
@@ -141,10 +146,8 @@ export function createHub(events: Events): Hub {
         yield { type: 'ready', cursor: at };
         for (;;) {
           for (const item of await subscription.take(signal)) {
-            if ('type' in item) yield item;
-            else if (item.stored.cursor > at && ANNOUNCED[item.stored.event.type] !== null) {
-              yield { type: 'event', ...item };
-            }
+            if (item.type === 'progress') yield item;
+            else if (item.stored.cursor > at) yield* told(item);
           }
         }
       } finally {
@@ -152,6 +155,14 @@ export function createHub(events: Events): Hub {
       }
     },
   };
+}
+
+function* told(one: Recorded): Iterable<Watched> {
+  if (one.type === 'batch') {
+    if (BATCH_ANNOUNCED[one.stored.event.type] !== null) yield { type: 'batch', stored: one.stored };
+  } else if (ANNOUNCED[one.stored.event.type] !== null) {
+    yield { type: 'event', stored: one.stored, generation: one.generation };
+  }
 }
 
 async function* replay(events: Events, filter: WatchFilter, from: Cursor) {
@@ -162,6 +173,10 @@ async function* replay(events: Events, filter: WatchFilter, from: Cursor) {
       throw new GatewayError('invalid_request', 'The cursor is unknown or expired; start without one.');
     for (const stored of page) {
       at = stored.cursor;
+      if ('batch' in stored) {
+        if (BATCH_ANNOUNCED[stored.event.type] !== null) yield { type: 'batch', stored } as const;
+        continue;
+      }
       if (ANNOUNCED[stored.event.type] === null) continue;
       const generation = await events.generationAt(stored.generationId, stored.seq);
       if (generation !== null) yield { type: 'event', stored, generation } as const;

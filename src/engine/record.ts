@@ -3,9 +3,9 @@
 
 import type { GenerationEvent } from '../domain/event.ts';
 import { accepts } from '../domain/event.ts';
-import type { Generation } from '../domain/generation.ts';
+import { type Generation, isFinal, isHeld } from '../domain/generation.ts';
 import type { GenerationId, WorkspaceId } from '../domain/units.ts';
-import type { Recorded, Store } from '../store/store.ts';
+import type { Moved, Recorded, Store } from '../store/store.ts';
 import type { Backlog } from './backlog.ts';
 import type { Hub } from './hub.ts';
 
@@ -38,8 +38,6 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
   const perWorkspace = new Map<WorkspaceId, number>();
   const finished = new Map<string, number>();
   const listeners: ((recorded: readonly Recorded[]) => void)[] = [];
-  /** Queued generations about to leave their lane: an event may change what the lane is made of. */
-  const leaving = new Map<GenerationId, Generation>();
   let charged = 0;
 
   const remember = (g: Generation) => {
@@ -53,36 +51,29 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
     else running.delete(g.id);
     perWorkspace.set(g.workspaceId, (perWorkspace.get(g.workspaceId) ?? 0) + (on ? 1 : -1));
   };
-  const keepUp = ({ generation, stored }: Recorded) => {
+  const keepUp = ({ before, generation, stored }: Moved) => {
     remember(generation);
-    const { event } = stored;
-    const before = leaving.get(generation.id) ?? generation;
-    const final = generation.state.status !== 'queued' && generation.state.status !== 'running';
-    if (event.type === 'submitted' || event.type === 'requeued') backlog.added(generation);
-    else if (event.type === 'started') backlog.removed(before, event.at);
-    else if (final && !running.has(generation.id)) backlog.removed(before, null);
+    const waited = before?.state.status === 'queued' && !isHeld(before);
+    const waits = generation.state.status === 'queued' && !isHeld(generation);
+    if (waited && before) backlog.removed(before, stored.event.type === 'started' ? stored.event.at : null);
+    if (waits) backlog.added(generation);
     runs(generation, generation.state.status === 'running');
-    if (final) {
+    if (isFinal(generation)) {
       const key = `${generation.model}\n${generation.state.status}`;
       finished.set(key, (finished.get(key) ?? 0) + 1);
       charged += generation.charged;
     }
   };
   store.onCommit((recorded) => {
-    for (const one of recorded) keepUp(one);
+    for (const one of recorded) if (one.type === 'generation') keepUp(one);
     hub.publish(recorded);
     for (const listener of listeners) listener(recorded);
   });
 
   const append = async (current: Generation, event: GenerationEvent) => {
-    if (current.state.status === 'queued') leaving.set(current.id, current);
-    try {
-      const recorded = await store.generations.append(current, event);
-      if (recorded === null) recent.delete(current.id);
-      return recorded?.generation ?? null;
-    } finally {
-      leaving.delete(current.id);
-    }
+    const moved = await store.generations.append(current, event);
+    if (moved === null) recent.delete(current.id);
+    return moved?.generation ?? null;
   };
   const get = async (id: GenerationId) => {
     const known = recent.get(id);

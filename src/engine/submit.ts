@@ -68,6 +68,7 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
     createdAt: now,
     priority: request.priority ?? 'interactive',
     batchId: request.batch_id ?? null,
+    item: null,
     metadata: request.metadata ?? {},
     webhookUrl: request.webhook_url ?? null,
     softenedPrompt: request.softened_prompt ?? null,

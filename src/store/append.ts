@@ -4,14 +4,14 @@
 import { sql } from 'kysely';
 import { apply, entriesFor, type GenerationEvent } from '../domain/event.ts';
 import { type Generation, isFinal } from '../domain/generation.ts';
-import type { Recorded } from './recorded.ts';
+import type { Moved } from './recorded.ts';
 import { inputRefs, outputRefs } from './references.ts';
 import { changesOf, MOVING, movingColumns } from './rows.ts';
 import { statement } from './statements.ts';
 import type { Write } from './writer.ts';
 
 /** Throws (the caller's bug) when the state does not accept the event. */
-export type Append = (current: Generation, event: GenerationEvent) => Write<Recorded | null>;
+export type Append = (current: Generation, event: GenerationEvent) => Write<Moved | null>;
 
 /** Statements of one store: their texts depend on the engine. */
 export function appending(): Append {
@@ -36,7 +36,7 @@ export function appending(): Append {
           if (inputRefs(current).length > 0) await release(tx.db, [id]);
           tx.refer(outputRefs(next));
         }
-        return tx.record(next, event);
+        return tx.record(current, next, event);
       },
     };
   };

@@ -3,6 +3,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import { sql } from 'kysely';
+import type { StoredBatchEvent } from '../domain/batch.ts';
 import { apply, type GenerationEvent, type StoredEvent } from '../domain/event.ts';
 import type { Generation } from '../domain/generation.ts';
 import type { Cursor, GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
@@ -23,7 +24,11 @@ export interface Events {
   /** The newest cursor committed; 0 when there is none. */
   latest(): Promise<Cursor>;
   /** Events after a cursor, in order. Null: the cursor is unknown or older than what is kept. */
-  after(cursor: Cursor, filter: EventFilter, limit: number): Promise<readonly StoredEvent[] | null>;
+  after(
+    cursor: Cursor,
+    filter: EventFilter,
+    limit: number,
+  ): Promise<readonly (StoredEvent | StoredBatchEvent)[] | null>;
   /** The generation as it was right after its event number `seq` (re-folded from its events); null when they are gone. */
   generationAt(id: GenerationId, seq: number): Promise<Generation | null>;
   /** Forgets events older than this, and idempotency keys that have expired; returns how many events went. */

@@ -11,7 +11,7 @@ import { appending } from './append.ts';
 import type { Database } from './database.ts';
 import { insertion } from './insert.ts';
 import { type Page, type Place, pageOf, placeOf } from './pages.ts';
-import type { Inserted, Recorded } from './recorded.ts';
+import type { Inserted, Moved } from './recorded.ts';
 import { laneDigest, text, toGeneration } from './rows.ts';
 import type { GenerationRow } from './schema.ts';
 import { statement } from './statements.ts';
@@ -32,7 +32,7 @@ export interface Generations {
   /** Inserts many in one transaction; results in order. Several with one new idempotency key: the first wins. */
   insert(drafts: readonly Generation[]): Promise<readonly Inserted[]>;
   /** The only write after insert. Compares `current.seq`; null when someone moved first. */
-  append(current: Generation, event: GenerationEvent): Promise<Recorded | null>;
+  append(current: Generation, event: GenerationEvent): Promise<Moved | null>;
   get(id: GenerationId): Promise<Generation | null>;
   /** Newest first. `cursor`: a Page.next. Throws GatewayError('invalid_request') on a forged one. */
   list(filter: ListFilter, limit: number, cursor?: string): Promise<Page<Generation>>;

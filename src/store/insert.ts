@@ -63,7 +63,7 @@ function place(tx: Transaction, generation: Generation, now: number): Inserted {
   const posting = { workspaceId, keyId, generationId: id, note: null, at: createdAt };
   tx.books.post(posting, entriesFor(null, generation));
   if (idempotencyKey !== null) tx.hold(workspaceId, idempotencyKey, { generation, requestHash, createdAt: now });
-  return { outcome: 'inserted', ...tx.record(generation, { type: 'submitted', at: createdAt }) };
+  return { outcome: 'inserted', ...tx.record(null, generation, { type: 'submitted', at: createdAt }) };
 }
 
 function liveClaim(tx: Transaction, draft: Generation, now: number): Claim | undefined {

@@ -17,15 +17,17 @@ import { openSqlite } from './sqlite.ts';
 import { createWriter } from './writer.ts';
 
 export type { Accounts, NewKey } from './accounts.ts';
+export type { Admitted, BatchClaim, Batches, BatchMade, NewItem } from './batches.ts';
 export type { Events } from './events.ts';
 export type { Files, SweepRow, Upload } from './files.ts';
 export type { Generations, ListFilter } from './generations.ts';
 export type { Credits } from './ledger.ts';
 export { lockFolder } from './lock.ts';
 export type { Page } from './pages.ts';
-export type { Inserted, Recorded } from './recorded.ts';
+export type { Inserted, Moved, Recorded } from './recorded.ts';
 export type { Nodes } from './settings.ts';
 export type { Usage, UsageGroup, UsageRow } from './usage.ts';
+export type { Deliveries, Receiver, Webhooks } from './webhooks.ts';
 
 export interface Store {
   readonly generations: Generations;

@@ -7,7 +7,7 @@ import type { GenerationEvent } from '../domain/event.ts';
 import type { Generation } from '../domain/generation.ts';
 import type { KeyId, WorkspaceId } from '../domain/units.ts';
 import { type Books, bookkeeping, unasked } from './books.ts';
-import type { Recorded } from './recorded.ts';
+import type { Moved, Recorded } from './recorded.ts';
 import { claimId, text, toGeneration } from './rows.ts';
 import type { BlobRefRow, ClaimRow, EventRow, GenerationRow, LogRow, MetadataRow, Schema } from './schema.ts';
 import { finder, inserter, statement } from './statements.ts';
@@ -38,7 +38,7 @@ export interface Transaction {
   add(row: GenerationRow, metadata: readonly MetadataRow[]): void;
   refer(refs: readonly BlobRefRow[]): void;
   /** Numbers an event and keeps it for the log. */
-  record(generation: Generation, event: GenerationEvent): Recorded;
+  record(before: Generation | null, generation: Generation, event: GenerationEvent): Moved;
   /** Writes what was gathered so far. */
   flush(): Promise<void>;
 }
@@ -149,7 +149,7 @@ export function transactions() {
         rows.metadata.push(...metadata);
       },
       refer: (refs) => void rows.refs.push(...refs),
-      record(generation, event) {
+      record(before, generation, event) {
         cursor++;
         const { id, workspaceId, batchId, seq } = generation;
         rows.events.push({
@@ -161,7 +161,13 @@ export function transactions() {
           at: event.at,
           event: JSON.stringify(event),
         });
-        const one = { generation, stored: { cursor, workspaceId, generationId: id, batchId, seq, event } };
+        const one = {
+          type: 'generation',
+          before,
+          generation,
+          deliveries: 0,
+          stored: { cursor, workspaceId, generationId: id, batchId, seq, event },
+        } as const;
         recorded.push(one);
         return one;
       },

@@ -423,6 +423,7 @@ function generationOf(id: string, caller: Caller, prompt: string, metadata: Gene
     createdAt: NOW,
     priority: 'interactive',
     batchId: null,
+    item: null,
     metadata,
     webhookUrl: null,
     softenedPrompt: null,

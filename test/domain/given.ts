@@ -16,6 +16,7 @@ export const generation = (over: Partial<Generation> = {}): Generation => ({
   createdAt: 1000,
   priority: 'interactive',
   batchId: null,
+  item: null,
   metadata: {},
   webhookUrl: null,
   softenedPrompt: null,

@@ -4,7 +4,7 @@ import { DEFAULT_LIMITS } from '../../src/domain/caller.ts';
 import type { GenerationEvent } from '../../src/domain/event.ts';
 import { failure } from '../../src/domain/failure.ts';
 import type { Generation, Output } from '../../src/domain/generation.ts';
-import type { Inserted, NewKey, Recorded, Store } from '../../src/store/store.ts';
+import type { Inserted, Moved, NewKey, Store } from '../../src/store/store.ts';
 
 let made = 0;
 
@@ -24,6 +24,7 @@ export function draft(over: Partial<Generation> & { readonly prompt?: string } =
     createdAt: START,
     priority: 'interactive',
     batchId: null,
+    item: null,
     metadata: {},
     webhookUrl: null,
     softenedPrompt: null,
@@ -152,7 +153,7 @@ export async function appended(store: Store, g: Generation, ...events: Generatio
   return current;
 }
 
-export function must(recorded: Recorded | null): Recorded {
+export function must(recorded: Moved | null): Moved {
   if (recorded === null) throw new Error('someone moved first');
   return recorded;
 }

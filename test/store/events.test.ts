@@ -40,7 +40,9 @@ onBothEngines((engine) => {
     const two = await inserted(store);
     const foreign = await inserted(store, { workspaceId: 'other', batchId: 'batch_1' });
     const ids = async (filter: object) =>
-      (await store.events.after(0, { ...mine, ...filter }, 10))?.map((e) => e.generationId);
+      (await store.events.after(0, { ...mine, ...filter }, 10))?.map((e) =>
+        'generationId' in e ? e.generationId : e.batchId,
+      );
     expect(await ids({})).toEqual([one.id, two.id]);
     expect(await ids({ batchId: 'batch_1' })).toEqual([one.id]);
     expect(await ids({ generationIds: [two.id, foreign.id] })).toEqual([two.id]);

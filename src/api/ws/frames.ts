@@ -1,9 +1,11 @@
 // Frames as bytes. An event is stringified once for all sockets it goes to; a few hundred recent ones are kept, since
 // live sockets ask for the same one at nearly the same moment.
 
+import { renderBatch } from '../../contract/batches.ts';
 import { renderError } from '../../contract/errors.ts';
 import { renderGeneration } from '../../contract/render.ts';
 import { type Frame, renderCursor } from '../../contract/socket.ts';
+import { BATCH_ANNOUNCED } from '../../domain/batch.ts';
 import { ANNOUNCED } from '../../domain/event.ts';
 import type { Failure } from '../../domain/failure.ts';
 import type { Gateway, Watched } from '../../engine/gateway.ts';
@@ -44,6 +46,18 @@ export function createFrames(gateway: Pick<Gateway, 'view'>): Frames {
       switch (item.type) {
         case 'event':
           return event(item, baseUrl);
+        case 'batch': {
+          const { event, batch, tally, cursor } = item.stored;
+          const name = BATCH_ANNOUNCED[event.type];
+          return name === null
+            ? null
+            : bytes({
+                type: 'event',
+                event: `batch.${name}`,
+                cursor: renderCursor(cursor),
+                batch: renderBatch(batch, tally, null),
+              });
+        }
         case 'progress':
           return bytes({
             type: 'progress',

@@ -1,0 +1,166 @@
+// A batch: a set of generations that is asked for, paid, watched and stopped as one. Its items are ordinary generations
+// that it keeps back (`held`) until it hands them over; its counts are what those generations say, never stored twice.
+// `applyBatch` is the only thing that moves it.
+
+import type { Breaker, BreakerRules } from './breaker.ts';
+import { CLOSED } from './breaker.ts';
+import type { Status } from './generation.ts';
+import type { Cursor, KeyId, Millicredits, Millis, WorkspaceId } from './units.ts';
+
+/** `batch_` + ULID. */
+export type BatchId = string;
+
+export const BATCH_STATUSES = ['running', 'paused', 'halted', 'cancelled', 'finished'] as const;
+export type BatchStatus = (typeof BATCH_STATUSES)[number];
+
+/** What is fixed when it is made. */
+export interface BatchAsked {
+  readonly id: BatchId;
+  readonly workspaceId: WorkspaceId;
+  readonly keyId: KeyId;
+  readonly createdAt: Millis;
+  readonly name: string | null;
+  /** Items handed over and not final, at most. */
+  readonly concurrency: number;
+  /** charged + reserved never crosses it. */
+  readonly maxCredits: Millicredits | null;
+  /** Null: no breaker. */
+  readonly rules: BreakerRules | null;
+  /** For items that do not say. */
+  readonly fallback: 'none' | 'model' | null;
+  readonly metadata: Readonly<Record<string, string | number | boolean>>;
+}
+
+export interface Batch extends BatchAsked {
+  /** Number of events applied so far. Starts at 1 (`running`). */
+  readonly seq: number;
+  readonly status: BatchStatus;
+  /** Items, attached ones included. */
+  readonly total: number;
+  /** What all items cost if each succeeds; attached and refused ones cost nothing. */
+  readonly projected: Millicredits;
+  readonly breaker: Breaker;
+  /** When its last item had ended; null until then, also while a cancelled or halted one still settles. */
+  readonly finishedAt: Millis | null;
+}
+
+/** How its items stand. `held` ones are queued to the outside. */
+export interface Tally {
+  readonly held: number;
+  readonly counts: Readonly<Record<Status, number>>;
+  readonly charged: Millicredits;
+  readonly reserved: Millicredits;
+}
+
+export const NO_TALLY: Tally = {
+  held: 0,
+  counts: { queued: 0, running: 0, succeeded: 0, failed: 0, timeout: 0, cancelled: 0 },
+  charged: 0,
+  reserved: 0,
+};
+
+export type BatchEvent =
+  /** It was made, or a person resumed it. */
+  | { readonly type: 'running'; readonly at: Millis }
+  | { readonly type: 'paused'; readonly at: Millis }
+  /** Too many failures; what is not running is to be cancelled. */
+  | { readonly type: 'halted'; readonly at: Millis; readonly breaker: Breaker }
+  | { readonly type: 'cancelled'; readonly at: Millis }
+  /** Every item has ended by itself. */
+  | { readonly type: 'finished'; readonly at: Millis }
+  /** A cancelled or halted one whose last item has ended. */
+  | { readonly type: 'settled'; readonly at: Millis }
+  /** The breaker tripped, closed again or counted a healthy stretch. */
+  | { readonly type: 'breaker'; readonly at: Millis; readonly breaker: Breaker }
+  | { readonly type: 'extended'; readonly at: Millis; readonly items: number; readonly projected: Millicredits }
+  /** Failed items were put back. */
+  | { readonly type: 'retried'; readonly at: Millis };
+
+export type BatchEventType = BatchEvent['type'];
+
+export const BATCH_ACCEPTS: Readonly<Record<BatchStatus, readonly BatchEventType[]>> = {
+  running: ['paused', 'halted', 'cancelled', 'finished', 'breaker', 'extended', 'retried'],
+  paused: ['running', 'halted', 'cancelled', 'finished', 'breaker', 'extended', 'retried'],
+  halted: ['settled', 'retried', 'cancelled'],
+  cancelled: ['settled'],
+  finished: ['retried'],
+};
+
+/** The public name of what an event did: `batch.` + this. Null: not announced. */
+export const BATCH_ANNOUNCED = {
+  running: 'running',
+  paused: 'paused',
+  halted: 'halted',
+  cancelled: 'cancelled',
+  finished: 'finished',
+  settled: null,
+  breaker: null,
+  extended: null,
+  retried: 'running',
+} as const satisfies Record<BatchEventType, string | null>;
+
+/** A batch event as stored: in the same log as the events of generations, with the batch as it was right after. */
+export interface StoredBatchEvent {
+  readonly cursor: Cursor;
+  readonly workspaceId: WorkspaceId;
+  readonly batchId: BatchId;
+  readonly seq: number;
+  readonly event: BatchEvent;
+  readonly batch: Batch;
+  readonly tally: Tally;
+}
+
+export const batchAccepts = (b: Pick<Batch, 'status' | 'finishedAt'>, type: BatchEventType): boolean =>
+  BATCH_ACCEPTS[b.status].includes(type) && (type !== 'settled' || b.finishedAt === null);
+
+/** Applies an event. Throws (our own bug) when BATCH_ACCEPTS forbids it. */
+export function applyBatch(b: Batch, event: BatchEvent): Batch {
+  if (!batchAccepts(b, event.type)) throw new Error(`${event.type} cannot follow ${b.status}`);
+  const next = { ...b, seq: b.seq + 1 };
+  switch (event.type) {
+    case 'running':
+    case 'paused':
+    case 'cancelled':
+      return { ...next, status: event.type };
+    case 'finished':
+      return { ...next, status: 'finished', finishedAt: event.at };
+    case 'halted':
+      return { ...next, status: 'halted', breaker: event.breaker };
+    case 'settled':
+      return { ...next, finishedAt: event.at };
+    case 'breaker':
+      return { ...next, breaker: event.breaker };
+    case 'extended':
+      return { ...next, total: b.total + event.items, projected: b.projected + event.projected };
+    case 'retried':
+      return { ...next, status: 'running', finishedAt: null, breaker: { ...CLOSED, since: event.at } };
+  }
+}
+
+/** An item of a batch: the generation that stands for it now. */
+export interface Item<G> {
+  readonly index: number;
+  readonly key: string;
+  readonly generation: G;
+}
+
+/** Items without a key of their own are known by their place. */
+export const itemKey = (batchId: BatchId, index: number, key: string | null): string => key ?? `${batchId}/${index}`;
+
+export interface Reconciliation {
+  readonly projected: Millicredits;
+  readonly charged: Millicredits;
+  /** Signed; charged against projected. */
+  readonly deltaPercent: number;
+  readonly flagged: boolean;
+}
+
+/** Beyond it somebody should look. */
+const FLAG_PERCENT = 5;
+
+/** Signed difference of what was charged from what was projected; 0 where nothing was projected or charged. */
+export function reconcile(projected: Millicredits, charged: Millicredits): Reconciliation {
+  const delta = projected === 0 ? (charged === 0 ? 0 : 100) : ((charged - projected) / projected) * 100;
+  const deltaPercent = Math.round(delta * 100) / 100;
+  return { projected, charged, deltaPercent, flagged: Math.abs(delta) > FLAG_PERCENT };
+}
