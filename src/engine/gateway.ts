@@ -16,6 +16,7 @@ import { createAccounts, foundStudio, type NewKeyRequest, type NewWorkspaceReque
 import { type Attempts, createAttempts } from './attempt.ts';
 import { type ModelView, modelNamed, viewModel } from './availability.ts';
 import { createBacklog } from './backlog.ts';
+import type { BatchDesk } from './batches.ts';
 import { startDeadlines } from './deadlines.ts';
 import { type FileToServe, fileBehind, keepInput, type Sweeper, startSweeper } from './files.ts';
 import { createHub, type Watched, type WatchFilter } from './hub.ts';
@@ -25,14 +26,17 @@ import type { Rooms } from './rooms.ts';
 import { startScheduler } from './scheduler.ts';
 import { type Submitted, submit } from './submit.ts';
 import { createViewer } from './view.ts';
+import type { HookDesk } from './webhooks.ts';
 
 export type { NewKeyRequest, NewWorkspaceRequest } from './accounts.ts';
 export { hashKey } from './accounts.ts';
 export type { ModelView, RouteView } from './availability.ts';
+export type { BatchDesk, BatchNow, BatchReport } from './batches.ts';
 export type { FileToServe } from './files.ts';
 export type { Watched, WatchFilter } from './hub.ts';
 export type { Rooms, Settings } from './rooms.ts';
 export type { Submitted } from './submit.ts';
+export type { HookDesk, NewWebhook, WebhookNow } from './webhooks.ts';
 
 export interface Stats {
   readonly queued: number;
@@ -69,6 +73,9 @@ export interface Gateway {
   view(g: Generation, baseUrl: string): View;
   /** Replay from `cursor` (exclusive), then live; without one, live only. Throws GatewayError('invalid_request') on an unknown or expired cursor. A consumer that lags beyond its bound loses progress first; if it lags further the iterator throws GatewayError('rate_limited'). */
   watch(filter: WatchFilter, cursor: Cursor | null, signal: AbortSignal): AsyncIterable<Watched>;
+
+  readonly batches: BatchDesk;
+  readonly webhooks: HookDesk;
 
   models(): { readonly data: readonly ModelView[]; readonly catalog: CatalogStatus };
   model(id: string): ModelView;
@@ -203,6 +210,8 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     },
     view,
     watch: (filter, cursor, signal) => remembering(hub.watch(filter, cursor, signal), sweeper),
+    batches: {} as BatchDesk,
+    webhooks: {} as HookDesk,
     models: () => ({
       data: [...catalog.current.models.values()].map((m) => viewModel(catalog, fleet, m)),
       catalog: catalog.status,

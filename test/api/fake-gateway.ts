@@ -10,7 +10,7 @@ import { GatewayError } from '../../src/domain/failure.ts';
 import { type Generation, isFinal, type Output } from '../../src/domain/generation.ts';
 import type { Model } from '../../src/domain/model.ts';
 import { FREE } from '../../src/domain/price.ts';
-import type { Gateway, ModelView, Watched, WatchFilter } from '../../src/engine/gateway.ts';
+import type { BatchDesk, Gateway, HookDesk, ModelView, Watched, WatchFilter } from '../../src/engine/gateway.ts';
 import type { NodeState } from '../../src/fleet/fleet.ts';
 import type { Clock } from '../../src/system/system.ts';
 
@@ -184,6 +184,8 @@ export function fakeGateway(clock: Clock): FakeGateway {
     ready_: { ok: true, reason: null },
     generations,
     usdPerCredit: 0.01,
+    batches: {} as BatchDesk,
+    webhooks: {} as HookDesk,
     get authentications() {
       return authentications;
     },
