@@ -62,6 +62,8 @@ export interface Delivery extends NewDelivery {
   readonly id: string;
   readonly workspaceId: WorkspaceId;
   readonly createdAt: Millis;
+  /** When its day began: when it was made, or last redelivered. */
+  readonly since: Millis;
   readonly state: DeliveryState;
   /** Null unless pending. */
   readonly nextAttemptAt: Millis | null;

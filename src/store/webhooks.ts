@@ -51,19 +51,19 @@ export interface Deliveries {
   receivers(now: Millis, limit: number): Promise<readonly Receiver[]>;
   /** Due ones of one receiver, longest due first. */
   due(receiver: Receiver, now: Millis, limit: number): Promise<readonly Delivery[]>;
-  /** When the next pending one is due; null: none is pending. */
-  next(): Promise<Millis | null>;
-  /** How many of this webhook are pending. */
-  waiting(webhookId: string): Promise<number>;
-  /** After a restart: every pending delivery is due at once. */
-  dueNow(now: Millis): Promise<void>;
+  /** When the next pending one is due, of those due later than `after` when that is given; null: none is. */
+  next(after?: Millis): Promise<Millis | null>;
+  /** How many of this webhook are pending; of all webhooks and URLs without one. */
+  waiting(webhookId?: string): Promise<number>;
+  /** After a restart every pending delivery is due at once; those of one receiver when it has recovered. */
+  dueNow(now: Millis, receiver?: Receiver): Promise<void>;
   /** Notes a try and what follows. `body`: what was sent. Null: it is no longer pending (its webhook was deleted). */
   attempted(
     delivery: Delivery,
     attempt: DeliveryAttempt,
     then: { readonly state: DeliveryState; readonly nextAttemptAt: Millis | null; readonly body: string },
   ): Promise<Delivery | null>;
-  /** Pending again, due at once, whatever it was; its day begins anew. Null: there is none. */
+  /** Pending again, due at once, whatever it was; its day (`since`) begins anew. Null: there is none. */
   redeliver(workspaceId: WorkspaceId, id: string, now: Millis): Promise<Delivery | null>;
   /** Forgets deliveries that ended before; returns how many. */
   prune(before: Millis): Promise<number>;
