@@ -2,9 +2,8 @@
 // that it keeps back (`held`) until it hands them over; its counts are what those generations say, never stored twice.
 // `applyBatch` is the only thing that moves it.
 
-import type { Breaker, BreakerRules } from './breaker.ts';
-import { CLOSED } from './breaker.ts';
-import type { Status } from './generation.ts';
+import { type Breaker, type BreakerRules, CLOSED, judge, type Outcome } from './breaker.ts';
+import type { Generation, Status } from './generation.ts';
 import type { Cursor, KeyId, Millicredits, Millis, WorkspaceId } from './units.ts';
 
 /** `batch_` + ULID. */
@@ -73,8 +72,8 @@ export type BatchEvent =
   /** The breaker tripped, closed again or counted a healthy stretch. */
   | { readonly type: 'breaker'; readonly at: Millis; readonly breaker: Breaker }
   | { readonly type: 'extended'; readonly at: Millis; readonly items: number; readonly projected: Millicredits }
-  /** Failed items were put back. */
-  | { readonly type: 'retried'; readonly at: Millis };
+  /** Failed items were put back. `projected`: what that adds to the projection (items refused at first, other prices). */
+  | { readonly type: 'retried'; readonly at: Millis; readonly projected?: Millicredits };
 
 export type BatchEventType = BatchEvent['type'];
 
@@ -133,8 +132,59 @@ export function applyBatch(b: Batch, event: BatchEvent): Batch {
     case 'extended':
       return { ...next, total: b.total + event.items, projected: b.projected + event.projected };
     case 'retried':
-      return { ...next, status: 'running', finishedAt: null, breaker: { ...CLOSED, since: event.at } };
+      return {
+        ...next,
+        status: 'running',
+        finishedAt: null,
+        projected: b.projected + (event.projected ?? 0),
+        breaker: { ...CLOSED, since: event.at },
+      };
   }
+}
+
+/** Why its items are neither handed over nor started; null: they may be. */
+export function holdOf(b: Pick<Batch, 'status' | 'breaker'>): 'paused' | 'breaker_open' | null {
+  if (b.status !== 'running') return 'paused';
+  return b.breaker.state === 'closed' ? null : 'breaker_open';
+}
+
+/** What it is to be cleared of by now: of all its items, of those that do not run, or of nothing. */
+export function clearing(b: Pick<Batch, 'status'>): 'all' | 'waiting' | null {
+  return b.status === 'cancelled' ? 'all' : b.status === 'halted' ? 'waiting' : null;
+}
+
+/** The event that ends it now; null: something of it has not ended, or an empty one waits for items. */
+export function endOf(b: Batch, { counts }: Tally): 'finished' | 'settled' | null {
+  if (b.finishedAt !== null || counts.queued + counts.running > 0) return null;
+  if (clearing(b) !== null) return 'settled';
+  return b.total === 0 ? null : 'finished';
+}
+
+/** What its cap leaves to be set aside; null: it has none. */
+export const roomUnder = (b: Batch, charged: Millicredits, reserved: Millicredits): Millicredits | null =>
+  b.maxCredits === null ? null : Math.max(0, b.maxCredits - charged - reserved);
+
+/** Held until it ended: it was `submitted`, and then it was over. */
+const NEVER_ADMITTED = 2;
+
+/** How an item's end counts for the breaker. Cancelled ones are no outcome, and what was never handed over proves nothing about what runs. */
+export function outcomeOf({ seq, state }: Pick<Generation, 'seq' | 'state'>): Outcome | null {
+  if (!('finishedAt' in state) || state.status === 'cancelled' || seq <= NEVER_ADMITTED) return null;
+  return { at: state.finishedAt, bad: state.status !== 'succeeded' };
+}
+
+/** What its breaker does now; null: nothing. */
+export function judged(b: Batch, outcomes: readonly Outcome[], now: Millis): BatchEvent | null {
+  if (b.rules === null || (b.status !== 'running' && b.status !== 'paused')) return null;
+  const breaker = judge(b.breaker, b.rules, outcomes, now);
+  if (breaker === b.breaker) return null;
+  return { type: breaker.state === 'halted' ? 'halted' : 'breaker', at: now, breaker };
+}
+
+/** Does `retry_failed` take it? What a person, a cap or missing credits ended stays ended. */
+export function mayRetry({ state }: Pick<Generation, 'state'>): boolean {
+  if (!('failure' in state)) return false;
+  return state.status !== 'cancelled' || state.failure.code === 'batch_halted';
 }
 
 /** An item of a batch: the generation that stands for it now. */

@@ -34,20 +34,33 @@ export interface Breaker {
 
 export const CLOSED: Breaker = { state: 'closed', trips: 0, resumesAt: null, since: 0 };
 
+/** By a person: closed at once. Its trips stay, since nothing healthy was seen yet. */
+export const reset = (breaker: Breaker, now: Millis): Breaker => ({
+  ...breaker,
+  state: 'closed',
+  resumesAt: null,
+  since: now,
+});
+
 /** One finished item: `failed` and `timeout` are bad, `cancelled` ones are no outcome. */
 export interface Outcome {
   readonly at: Millis;
   readonly bad: boolean;
 }
 
-/** The breaker after looking at the outcomes now; the same object where nothing changes. */
+/**
+ * The breaker after looking at the outcomes now; the same object where nothing changes. A clock that was set back since
+ * neither prolongs a pause nor blinds it.
+ */
 export function judge(breaker: Breaker, rules: BreakerRules, outcomes: readonly Outcome[], now: Millis): Breaker {
   if (breaker.state === 'halted') return breaker;
   if (breaker.state === 'paused') {
-    const over = breaker.resumesAt === null || breaker.resumesAt <= now;
-    return over ? { ...breaker, state: 'closed', resumesAt: null, since: now } : breaker;
+    const left = (breaker.resumesAt ?? now) - now;
+    const over = left <= 0 || left > rules.cooldownMs;
+    return over ? reset(breaker, now) : breaker;
   }
-  const from = Math.max(breaker.since, now - rules.windowMs);
+  const since = breaker.since > now ? 0 : breaker.since;
+  const from = Math.max(since, now - rules.windowMs);
   const recent = outcomes.filter((o) => o.at > from && o.at <= now);
   if (recent.length < rules.minFinished) return breaker;
   const bad = recent.filter((o) => o.bad).length / recent.length;

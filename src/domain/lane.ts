@@ -18,11 +18,13 @@ export interface Lane {
   readonly fallback: boolean;
   /** Nodes that failed this work before. */
   readonly avoid: readonly NodeId[];
+  /** Items of a batch, which may hold them back; `batchId` is only a label otherwise. */
+  readonly items: boolean;
 }
 
 /** The lane of a queued generation. The key is stored, so `parseLane` can read it back without the generation. */
 export function laneOf(
-  g: Pick<Generation, 'workspaceId' | 'priority' | 'batchId' | 'model' | 'params' | 'fallback' | 'avoid'>,
+  g: Pick<Generation, 'workspaceId' | 'priority' | 'batchId' | 'model' | 'params' | 'fallback' | 'avoid' | 'item'>,
 ): Lane {
   const loras = g.params.loras.map((l) => l.name).sort();
   const avoid = [...g.avoid].sort();
@@ -31,7 +33,9 @@ export function laneOf(
     ...(g.params.mask === null ? [] : ['mask' as const]),
   ];
   const fallback = g.fallback === 'model';
-  const key = JSON.stringify([g.workspaceId, g.priority, g.batchId, g.model, loras, pictures, fallback, avoid]);
+  const items = g.item !== null;
+  const parts = [g.workspaceId, g.priority, g.batchId, g.model, loras, pictures, fallback, avoid];
+  const key = JSON.stringify(items ? [...parts, items] : parts);
   return {
     key,
     workspaceId: g.workspaceId,
@@ -42,11 +46,12 @@ export function laneOf(
     pictures,
     fallback,
     avoid,
+    items,
   };
 }
 
 export function parseLane(key: string): Lane {
-  const [workspaceId, priority, batchId, model, loras, pictures, fallback, avoid] = JSON.parse(key) as [
+  const [workspaceId, priority, batchId, model, loras, pictures, fallback, avoid, items = false] = JSON.parse(key) as [
     WorkspaceId,
     Priority,
     string | null,
@@ -55,8 +60,9 @@ export function parseLane(key: string): Lane {
     Lane['pictures'],
     boolean,
     NodeId[],
+    true?,
   ];
-  return { key, workspaceId, priority, batchId, model, loras, pictures, fallback, avoid };
+  return { key, workspaceId, priority, batchId, model, loras, pictures, fallback, avoid, items };
 }
 
 /** A queued generation as the scheduler holds it. */

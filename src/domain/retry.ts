@@ -1,6 +1,6 @@
 // What follows from a failed attempt: pure. Ours (a node died, ran out of memory, was rebooted) is retried elsewhere
 // under the same generation; the caller's and the model's own is final; a refusal is softened once where the caller
-// said how.
+// said how; what nobody can explain is tried once more, and is then for a person to look at.
 
 import type { GenerationEvent } from './event.ts';
 import { FAILURES, type Failure, type FailureCode, failure } from './failure.ts';
@@ -53,9 +53,14 @@ export function settle(
     if (elsewhere === 'no') return { type: 'failed', at: now, failure: why };
     return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoidNode: true });
   }
-  if (FAILURES[why.code].retry !== 'elsewhere' || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
+  const again = FAILURES[why.code].retry === 'elsewhere' || unexplainedAtFirst(g, why);
+  if (!again || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
   return requeued(soon, { avoidNode: true });
 }
+
+/** An opaque error, of a batch's item or not: a passing fault is gone the second time, a bug of ours is not. */
+const unexplainedAtFirst = ({ attempts }: Generation, why: Failure): boolean =>
+  why.code === 'internal' && attempts.every((a) => a.outcome !== why.code);
 
 /** 2 s, 6 s … with jitter 0.85–1.15. */
 export function backoff(attempt: number, chance: number): Millis {

@@ -8,7 +8,7 @@ const outcome = (code: FailureCode, over: Partial<typeof around> = {}, g = start
   settle(g, failure(code, 'why'), { ...around, ...over });
 
 describe('settling a failed attempt', () => {
-  const requeues: readonly FailureCode[] = ['node_lost', 'out_of_memory', 'rate_limited', 'shutting_down'];
+  const requeues: readonly FailureCode[] = ['node_lost', 'out_of_memory', 'rate_limited', 'shutting_down', 'internal'];
   const cancels: readonly FailureCode[] = [
     'cancelled_by_caller',
     'cancelled_by_admin',
@@ -54,6 +54,12 @@ describe('settling a failed attempt', () => {
     const first = outcome('safety_filter', {}, g);
     expect(first).toMatchObject({ type: 'requeued', soften: true });
     expect(outcome('safety_filter', {}, started(moved(g, first))).type).toBe('failed');
+  });
+  it('tries what nobody can explain once more, whatever else went wrong before', () => {
+    let g = started(moved(started(), outcome('node_lost')));
+    expect(outcome('internal', {}, g)).toMatchObject({ type: 'requeued', avoidNode: true });
+    g = started(moved(started(), outcome('internal')));
+    expect(outcome('internal', {}, g)).toMatchObject({ type: 'failed', failure: { code: 'internal' } });
   });
   it('never resubmits what may have been billed', () => {
     expect(settle(started(), failure('node_lost', 'cut', { possiblyBilled: true }), around).type).toBe('failed');
