@@ -3,7 +3,7 @@
 
 import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from 'express';
 import { failure, GatewayError } from '../domain/failure.ts';
 import type { Gateway } from '../engine/gateway.ts';
 import type { System } from '../system/system.ts';
@@ -22,6 +22,8 @@ import type { Route } from './http/route.ts';
 import { refusal, send } from './http/send.ts';
 import { type Doors, requestIdOf, serve } from './http/serve.ts';
 import { uploadRoutes } from './http/uploads.ts';
+import { webhookRoutes } from './http/webhooks.ts';
+import { createMcpDoor } from './mcp/door.ts';
 import { createEventSockets, eventRoutes } from './ws/events.ts';
 
 export interface ApiOptions {
@@ -57,12 +59,14 @@ export function createApi({ gateway, system, publicUrl, host }: ApiOptions): Api
     ...creditRoutes(gateway, system.clock),
     ...uploadRoutes(gateway),
     ...outputRoutes(gateway, system.clock),
+    ...webhookRoutes(gateway),
     ...nodeRoutes(gateway),
     ...adminRoutes(gateway, callers, system.clock),
     ...operationRoutes(doors, { metricsOpen: isLoopback(host), all: () => routes }),
   ];
   const sockets = createEventSockets(doors);
-  const app = appOf(routes, doors);
+  const mcp = createMcpDoor(doors, isLoopback(host));
+  const app = appOf(routes, doors, mcp.handler);
   return {
     handler(request, response) {
       linger(request, response, system.clock);
@@ -75,15 +79,16 @@ export function createApi({ gateway, system, publicUrl, host }: ApiOptions): Api
     },
     async close() {
       closing.abort(new GatewayError('shutting_down'));
-      await sockets.close();
+      await Promise.all([sockets.close(), mcp.close()]);
       metrics.close();
     },
   };
 }
 
-function appOf(routes: readonly Route[], doors: Doors): Express {
+function appOf(routes: readonly Route[], doors: Doors, mcp: RequestHandler): Express {
   const app = express();
   app.set('etag', false).set('query parser', false).disable('x-powered-by');
+  app.all('/mcp', mcp);
   for (const row of routes) app[row.method](row.path, serve(row, doors));
   for (const [path, allow] of allowedMethods(routes)) {
     const refused = refusal(failure('not_found', `This path answers ${allow} only.`), 405, { allow });

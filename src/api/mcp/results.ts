@@ -1,0 +1,41 @@
+// Results of tool calls. A call that worked carries one object twice, as text and as structuredContent, because hosts
+// show either; a call that failed is one text block and nothing else: clients of the older SDK throw on more.
+
+import type { CallToolResult, ContentBlock } from '@modelcontextprotocol/server';
+import { renderError } from '../../contract/errors.ts';
+import type { GenerationBody } from '../../contract/generations.ts';
+import { GatewayError, toFailure } from '../../domain/failure.ts';
+
+const text = (body: object): ContentBlock => ({ type: 'text', text: JSON.stringify(body) });
+
+export function answer(body: Record<string, unknown>, more: readonly ContentBlock[] = []): CallToolResult {
+  return { content: [text(body), ...more], structuredContent: body };
+}
+
+/** A picture to look at, beside the object. Hosts that see structuredContent drop pictures, so there is none. */
+export function pictures(blocks: readonly ContentBlock[], body: Record<string, unknown>): CallToolResult {
+  return { content: [...blocks, text(body)] };
+}
+
+/** One link for each file that is still there. */
+export function links(g: GenerationBody): ContentBlock[] {
+  return g.outputs.flatMap(({ url, index, media_type, bytes }) =>
+    url === null
+      ? []
+      : [{ type: 'resource_link', uri: url, name: `${g.id}-${index}`, mimeType: media_type, size: bytes }],
+  );
+}
+
+/** What the call failed of, in the contract's words. Tells `fault` of errors that are nobody's answer. */
+export function failed(error: unknown, fault: (error: unknown) => void): CallToolResult {
+  const body = toldBy(error);
+  if (body === null && !(error instanceof GatewayError)) fault(error);
+  return { content: [text(body ?? renderError(toFailure(error)))], isError: true };
+}
+
+/** The client's errors carry the contract's fields themselves. */
+function toldBy(error: unknown): object | null {
+  if (!(error instanceof Error) || error.name !== 'DarkroomError') return null;
+  const { code, message, retryable, advice, details } = error as unknown as Readonly<Record<string, unknown>>;
+  return { error: { code, message, retryable, advice, ...(details === undefined ? {} : { details }) } };
+}
