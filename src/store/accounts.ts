@@ -32,7 +32,7 @@ export interface Accounts {
   createWorkspace(w: NewWorkspace, at: Millis): Promise<Workspace>;
   workspace(id: WorkspaceId): Promise<Workspace | null>;
   workspaces(limit: number, cursor?: string): Promise<Page<Workspace>>;
-  /** Throws GatewayError('conflict') while it has queued or running generations. */
+  /** Its webhooks go with it. Throws GatewayError('conflict') while it has queued or running generations, or a batch that has not ended. */
   deleteWorkspace(id: WorkspaceId): Promise<boolean>;
   /** Throws GatewayError('not_found') without such a workspace, 'conflict' when the hash is taken. */
   createKey(key: NewKey, at: Millis): Promise<Key>;
@@ -127,14 +127,32 @@ const founding = (w: NewWorkspace, at: Millis): Write<Workspace> => ({
 
 const closing = (id: WorkspaceId, at: Millis): Write<boolean> => ({
   ...about(id),
-  async run({ db, books }) {
+  async run(tx) {
+    const { db, books } = tx;
     const account = books.workspace(id);
     if (account === undefined) return false;
     const busy = account.queued + account.running;
     if (busy > 0) throw new GatewayError('conflict', `The workspace has ${busy} queued or running generations.`);
+    await tx.flush();
+    const open = await db
+      .selectFrom('batches')
+      .select('id')
+      .where('workspace_id', '=', id)
+      .where('finished_at', 'is', null)
+      .executeTakeFirst();
+    if (open !== undefined) throw new GatewayError('conflict', `The batch ${open.id} has not ended.`);
+    await db.deleteFrom('webhooks').where('workspace_id', '=', id).execute();
+    await db.deleteFrom('hook_secrets').where('workspace_id', '=', id).execute();
+    const dead = { state: 'dead', next_attempt_at: null, ended_at: at } as const;
+    await db
+      .updateTable('deliveries')
+      .set(dead)
+      .where('workspace_id', '=', id)
+      .where('state', '=', 'pending')
+      .execute();
     await db.deleteFrom('keys').where('workspace_id', '=', id).execute();
     await db.updateTable('workspaces').set({ deleted_at: at }).where('id', '=', id).execute();
-    await books.reload(id);
+    await Promise.all([books.reload(id), tx.outbox.reload(id)]);
     return true;
   },
 });

@@ -2,35 +2,24 @@
 // generations, so the two can never disagree. Making a batch, handing items over and every move of the batch itself each
 // happen in one transaction of the writer.
 
-import type { Batch, BatchEvent, BatchId, Item, Tally } from '../domain/batch.ts';
-import type { Failure } from '../domain/failure.ts';
+import { type RawBuilder, sql } from 'kysely';
+import { type Batch, type BatchEvent, type BatchId, type Item, itemKey, type Tally } from '../domain/batch.ts';
 import type { Generation, Status } from '../domain/generation.ts';
 import type { GenerationId, Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
-import type { Page } from './pages.ts';
-
-/** An item about to be stored: held, with its `item` set. */
-export interface NewItem {
-  readonly draft: Generation;
-  /** It cannot run (unknown model …): stored, and failed at once. */
-  readonly failure: Failure | null;
-}
-
-/** An idempotency key on the making of a batch, and the hash of what was asked with it. */
-export interface BatchClaim {
-  readonly key: string;
-  readonly requestHash: string;
-}
-
-export type BatchMade =
-  | { readonly outcome: 'created' | 'replayed'; readonly batch: Batch }
-  | { readonly outcome: 'refused'; readonly failure: Failure };
-
-export type Admitted =
-  | { readonly outcome: 'admitted'; readonly generation: Generation }
-  /** It moved meanwhile (cancelled). */
-  | { readonly outcome: 'moved' }
-  /** Nothing was written: `insufficient_credits`, `budget_exceeded` (the batch's cap or the key's), `queue_full`. */
-  | { readonly outcome: 'refused'; readonly failure: Failure };
+import type { Clock } from '../system/system.ts';
+import { type Admitted, admission } from './admission.ts';
+import type { Transition } from './append.ts';
+import type { NewItem } from './batch-items.ts';
+import { toBatch } from './batch-rows.ts';
+import { type BatchClaim, type BatchMade, batchWriting } from './batch-writes.ts';
+import { claimReading } from './claims.ts';
+import type { Database } from './database.ts';
+import { type Page, pageOf, placeOf } from './pages.ts';
+import { toGeneration } from './rows.ts';
+import type { BatchRow, GenerationRow } from './schema.ts';
+import { statement } from './statements.ts';
+import { tallying } from './tally.ts';
+import type { Writer } from './writer.ts';
 
 export interface Batches {
   /**
@@ -72,4 +61,96 @@ export interface Batches {
     workspaceId: WorkspaceId,
     keys: readonly string[],
   ): Promise<ReadonlyMap<string, { readonly generation: Generation; readonly requestHash: string }>>;
+}
+
+type Stored = Pick<GenerationRow, 'submitted' | 'changes'>;
+type Standing = Stored & Pick<GenerationRow, 'id'> & { readonly item: number };
+
+export function createBatches(
+  { read }: Database,
+  writer: Writer,
+  clock: Pick<Clock, 'now'>,
+  transition: Transition,
+): Batches {
+  const writes = batchWriting();
+  const tallyOf = tallying();
+  const claimed = claimReading();
+  const byId = statement(sql<BatchRow>`select * from batches where id = ${''}`);
+  const held = statement(sql<Stored>`select submitted, changes from generations
+    where batch_id = ${''} and item > ${0} and item is not null and status = 'queued' and lane is null
+    order by item limit ${0}`);
+  const idsIn = statement(sql<{ id: string }>`select id from generations
+    where batch_id = ${''} and status = ${''} and item is not null order by item limit ${0}`);
+  const times = statement(sql<{ node_ms: number }>`
+    select node_ms from generations where batch_id = ${''} and status = 'succeeded' and item is not null
+    union all
+    select g.node_ms from batch_attached a join generations g on g.id = a.generation_id
+    where a.batch_id = ${''} and g.status = 'succeeded'`);
+
+  return {
+    create: (batch, items, claim) => writer.submit(writes.create(batch, items, claim, clock.now())),
+    extend: (current, items, at) => writer.submit(writes.extend(current, items, at, clock.now())),
+    retry: (current, items, at) => writer.submit(writes.retry(current, items, at, clock.now())),
+    change: async (current, event, tally) => writer.submit(writes.change(current, event, tally)),
+    admit: async (items, room, at) => (items.length === 0 ? [] : writer.submit(admission(transition, items, room, at))),
+    async get(id) {
+      const row = (await byId(read, [id])).rows[0];
+      return row === undefined ? null : toBatch(row);
+    },
+    async list(workspaceId, limit, cursor) {
+      const [at, id] = cursor === undefined ? [Number.MAX_SAFE_INTEGER, ''] : placeOf(cursor);
+      const { rows } = await sql<BatchRow>`select * from batches
+        where workspace_id = ${workspaceId} and (created_at, id) < (${at}, ${id})
+        order by created_at desc, id desc limit ${limit + 1}`.execute(read);
+      return pageOf(rows, limit, (row) => [row.created_at, row.id], toBatch);
+    },
+    async open() {
+      const { rows } = await sql<BatchRow>`select * from batches where finished_at is null
+        order by created_at, id`.execute(read);
+      return rows.map(toBatch);
+    },
+    tally: (id) => tallyOf(read, id),
+    async items(id, { statuses }, limit, cursor) {
+      const after = cursor === undefined ? -1 : placeOf(cursor)[0];
+      const branches = standing(id, statuses, after, limit + 1);
+      const found = await Promise.all(branches.map((branch) => branch.execute(read)));
+      const rows = found.flatMap((one) => one.rows).sort((a, b) => a.item - b.item);
+      return pageOf(
+        rows,
+        limit,
+        (row) => [row.item, row.id],
+        (row) => itemOf(id, row),
+      );
+    },
+    held: async (id, limit, after = -1) => (await held(read, [id, after, limit])).rows.map(toGeneration),
+    idsIn: async (id, status, limit) => (await idsIn(read, [id, status, limit])).rows.map((row) => row.id),
+    nodeTimes: async (id) => (await times(read, [id, id])).rows.map((row) => row.node_ms),
+    claimed: (workspaceId, keys) => claimed(read, workspaceId, keys, clock.now()),
+  };
+}
+
+/** Own items by status, and attached ones; each walks an index in the order of the items and stops. */
+function standing(
+  id: BatchId,
+  statuses: readonly Status[] | undefined,
+  after: number,
+  limit: number,
+): RawBuilder<Standing>[] {
+  const wanted = statuses === undefined ? [undefined] : [...new Set(statuses)];
+  if (wanted.length === 0) return [];
+  const own = wanted.map(
+    (status) => sql<Standing>`select id, item, submitted, changes from generations
+      where batch_id = ${id} and item is not null and item > ${after}
+      ${status === undefined ? sql`` : sql`and status = ${status}`} order by item limit ${limit}`,
+  );
+  const attached = sql<Standing>`select g.id, a.item, g.submitted, g.changes
+    from batch_attached a join generations g on g.id = a.generation_id
+    where a.batch_id = ${id} and a.item > ${after}
+    ${statuses === undefined ? sql`` : sql`and g.status in (${sql.join(wanted)})`} order by a.item limit ${limit}`;
+  return [...own, attached];
+}
+
+function itemOf(batchId: BatchId, row: Standing): Item<Generation> {
+  const generation = toGeneration(row);
+  return { index: row.item, key: itemKey(batchId, row.item, generation.idempotencyKey), generation };
 }

@@ -4,7 +4,7 @@
 
 import { type Kysely, sql } from 'kysely';
 import type { Entry } from '../domain/event.ts';
-import type { Generation, Status } from '../domain/generation.ts';
+import { type Generation, isHeld } from '../domain/generation.ts';
 import type { KeyId, WorkspaceId } from '../domain/units.ts';
 import type { EntryRow, KeyRow, Schema, WorkspaceRow } from './schema.ts';
 import { finder, inserter, statement } from './statements.ts';
@@ -42,7 +42,7 @@ export interface Books {
   key(id: KeyId): KeyAccount | undefined;
   /** Moves credits and keeps the line. Throws (our own bug) on an account that was not loaded. */
   post(posting: Posting, entries: readonly Entry[]): void;
-  /** Counts a generation out of one status and into another. */
+  /** Counts a generation out of one status and into another. Held ones wait in no lane and count nowhere. */
   move(before: Generation | null, after: Generation): void;
   /** Writes back what moved; the highest entry number is returned. */
   flush(): Promise<number>;
@@ -78,9 +78,9 @@ export function bookkeeping() {
       moved.add(account);
       return account;
     };
-    const count = (account: Account, status: Status, by: number) => {
-      if (status === 'queued') account.queued += by;
-      if (status === 'running') account.running += by;
+    const count = (account: Account, g: Generation, by: number) => {
+      if (g.state.status === 'queued' && !isHeld(g)) account.queued += by;
+      if (g.state.status === 'running') account.running += by;
     };
     const apply = (account: Account, key: KeyAccount | undefined, { kind, amount }: Entry) => {
       if (kind === 'grant') account.balance += amount;
@@ -121,8 +121,8 @@ export function bookkeeping() {
       },
       move(before, after) {
         const account = must(after.workspaceId);
-        if (before !== null) count(account, before.state.status, -1);
-        count(account, after.state.status, 1);
+        if (before !== null) count(account, before, -1);
+        count(account, after, 1);
       },
       async flush() {
         for (const a of moved) await saveWorkspace(db, [a.balance, a.reserved, a.queued, a.running, a.id]);

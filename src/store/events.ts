@@ -3,14 +3,14 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import { sql } from 'kysely';
-import type { StoredBatchEvent } from '../domain/batch.ts';
+import type { Batch, BatchEvent, StoredBatchEvent, Tally } from '../domain/batch.ts';
 import { apply, type GenerationEvent, type StoredEvent } from '../domain/event.ts';
 import type { Generation } from '../domain/generation.ts';
 import type { Cursor, GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Clock } from '../system/system.ts';
 import type { Database } from './database.ts';
 import { CLAIM_MS } from './insert.ts';
-import { text } from './rows.ts';
+import { text, toGeneration } from './rows.ts';
 import type { EventRow, LogRow } from './schema.ts';
 import type { Write, Writer } from './writer.ts';
 
@@ -64,7 +64,7 @@ export function createEvents({ read }: Database, writer: Writer, clock: Pick<Clo
       if (first === undefined || seq < 1 || (seq > 1 && rows.length !== seq - 1)) return null;
       const events = rows.flatMap((row) => (row.event === null ? [] : [JSON.parse(row.event) as GenerationEvent]));
       if (events.length !== seq - 1) return null;
-      return events.reduce(apply, JSON.parse(first.submitted) as Generation);
+      return events.reduce(apply, toGeneration({ submitted: first.submitted, changes: null }));
     },
     async prune(before) {
       let forgotten = 0;
@@ -81,20 +81,21 @@ export function createEvents({ read }: Database, writer: Writer, clock: Pick<Clo
 /** `|| ''` keeps a condition from leading: the ids or the batch find fewer rows than the workspace does. */
 function matching({ workspaceId, generationIds, batchId }: EventFilter) {
   if (generationIds !== undefined) {
-    return sql`workspace_id || '' = ${workspaceId} and generation_id in (${sql.join(generationIds)})`;
+    return sql`workspace_id || '' = ${workspaceId} and generation_id in (${sql.join(generationIds)})
+      and (batch_id is null or batch_id <> generation_id)`;
   }
   if (batchId !== undefined) return sql`workspace_id || '' = ${workspaceId} and batch_id = ${text(batchId)}`;
   return sql`workspace_id = ${workspaceId}`;
 }
 
-const toStored = (row: EventRow): StoredEvent => ({
-  cursor: row.cursor,
-  workspaceId: row.workspace_id,
-  generationId: row.generation_id,
-  batchId: row.batch_id,
-  seq: row.seq,
-  event: JSON.parse(row.event) as GenerationEvent,
-});
+function toStored(row: EventRow): StoredEvent | StoredBatchEvent {
+  const { cursor, workspace_id: workspaceId, generation_id: generationId, batch_id: batchId, seq } = row;
+  if (generationId !== batchId) {
+    return { cursor, workspaceId, generationId, batchId, seq, event: JSON.parse(row.event) as GenerationEvent };
+  }
+  const moved = JSON.parse(row.event) as { event: BatchEvent; batch: Batch; tally: Tally };
+  return { cursor, workspaceId, batchId, seq, ...moved };
+}
 
 /** Only from the old end and without holes: `pruned` then says exactly what is gone. */
 const forgetting = (before: Millis, expired: Millis): Write<number> => ({

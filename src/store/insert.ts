@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { entriesFor } from '../domain/event.ts';
 import { type Failure, failure } from '../domain/failure.ts';
 import { type Generation, isFinal } from '../domain/generation.ts';
-import { toCredits } from '../domain/units.ts';
+import { type Millicredits, toCredits } from '../domain/units.ts';
 import type { Inserted } from './recorded.ts';
 import { inputRefs } from './references.ts';
 import { claimId, metadataRows, toRow } from './rows.ts';
@@ -38,7 +38,8 @@ export function insertion(drafts: readonly Generation[], now: number): Write<rea
   };
 }
 
-const needsOf = (drafts: readonly Generation[]): Needs => ({
+/** What inserting these looks at. */
+export const needsOf = (drafts: readonly Generation[]): Needs => ({
   workspaces: drafts.map((d) => d.workspaceId),
   keys: drafts.map((d) => d.keyId),
   claims: drafts.flatMap((d) => (d.idempotencyKey === null ? [] : [claimId(d.workspaceId, d.idempotencyKey)])),
@@ -50,12 +51,13 @@ function admit(tx: Transaction, draft: Generation, now: number): Inserted {
     if (claim.requestHash !== draft.requestHash) return refuse(claimedByAnother(claim));
     return { outcome: 'replayed', generation: claim.generation };
   }
-  const refusal = refusalFor(tx, draft);
+  const refusal = refusalFor(tx, draft, draft.reserved);
   if (refusal !== null) return refuse(refusal);
   return place(tx, claim === undefined ? draft : { ...draft, previousId: claim.generation.id }, now);
 }
 
-function place(tx: Transaction, generation: Generation, now: number): Inserted {
+/** Writes a new generation, with what it reserves, and points its idempotency key at it. */
+export function place(tx: Transaction, generation: Generation, now: number): Inserted {
   const { id, workspaceId, keyId, createdAt, idempotencyKey, requestHash } = generation;
   tx.add(toRow(generation), metadataRows(generation));
   tx.refer(inputRefs(generation));
@@ -66,21 +68,27 @@ function place(tx: Transaction, generation: Generation, now: number): Inserted {
   return { outcome: 'inserted', ...tx.record(null, generation, { type: 'submitted', at: createdAt }) };
 }
 
-function liveClaim(tx: Transaction, draft: Generation, now: number): Claim | undefined {
+/** Who holds the draft's idempotency key, unless that has expired. */
+export function liveClaim(tx: Transaction, draft: Generation, now: number): Claim | undefined {
   if (draft.idempotencyKey === null) return undefined;
   const claim = tx.claim(draft.workspaceId, draft.idempotencyKey);
   return claim !== undefined && claim.createdAt + CLAIM_MS > now ? claim : undefined;
 }
 
 /** It ended without a picture and without a charge: its key may be used again. */
-const spent = (g: Generation): boolean => isFinal(g) && g.state.status !== 'succeeded' && g.charged === 0;
+export const spent = (g: Generation): boolean => isFinal(g) && g.state.status !== 'succeeded' && g.charged === 0;
 
 const refuse = (why: Failure): Inserted => ({ outcome: 'refused', failure: why });
 
-const claimedByAnother = ({ generation }: Claim): Failure =>
+export const claimedByAnother = ({ generation }: Claim): Failure =>
   failure('idempotency_conflict', `This idempotency key belongs to another request, ${generation.id}.`);
 
-function refusalFor(tx: Transaction, draft: Generation): Failure | null {
+/** Why this generation may not enter the queue and reserve so much; null: it may. */
+export function refusalFor(
+  tx: Transaction,
+  draft: Pick<Generation, 'workspaceId' | 'keyId'>,
+  reserve: Millicredits,
+): Failure | null {
   const account = tx.books.workspace(draft.workspaceId);
   if (account === undefined) return failure('not_found', `There is no workspace ${draft.workspaceId}.`);
   if (account.queued >= account.queueLimit) {
@@ -89,13 +97,13 @@ function refusalFor(tx: Transaction, draft: Generation): Failure | null {
     });
   }
   const available = Math.max(0, account.balance - account.reserved);
-  if (draft.reserved > available) {
-    const need = toCredits(draft.reserved);
+  if (reserve > available) {
+    const need = toCredits(reserve);
     return failure('insufficient_credits', `This needs ${need} credits; ${toCredits(available)} are available.`);
   }
   const key = tx.books.key(draft.keyId);
-  if (key !== undefined && key.cap !== null && draft.reserved > 0 && key.spend + draft.reserved > key.cap) {
-    const [need, left] = [toCredits(draft.reserved), toCredits(Math.max(0, key.cap - key.spend))];
+  if (key !== undefined && key.cap !== null && reserve > 0 && key.spend + reserve > key.cap) {
+    const [need, left] = [toCredits(reserve), toCredits(Math.max(0, key.cap - key.spend))];
     return failure('budget_exceeded', `This needs ${need} credits; this key may still spend ${left}.`);
   }
   return null;

@@ -2,7 +2,7 @@
 // what differs by now: rewriting is small, and any earlier state can be folded again from the first and its events.
 
 import { hash } from 'node:crypto';
-import { type Generation, isFinal } from '../domain/generation.ts';
+import { type Generation, isFinal, isHeld } from '../domain/generation.ts';
 import { laneOf } from '../domain/lane.ts';
 import type { GenerationRow, MetadataRow } from './schema.ts';
 
@@ -22,8 +22,10 @@ type Changes = Pick<
 > &
   Partial<Pick<Generation, 'params'>>;
 
+/** `item`: rows of before there were batches do not name it. */
 export const toGeneration = (row: Pick<GenerationRow, 'submitted' | 'changes'>): Generation => ({
-  ...(JSON.parse(row.submitted) as Generation),
+  item: null,
+  ...(JSON.parse(row.submitted) as Omit<Generation, 'item'>),
   ...(row.changes === null ? {} : (JSON.parse(row.changes) as Changes)),
 });
 
@@ -35,6 +37,7 @@ export const MOVING = [
   'lane',
   'not_before',
   'finished_at',
+  'reserved',
   'charged',
   'outputs',
   'node_ms',
@@ -47,9 +50,10 @@ export function movingColumns(g: Generation): Pick<GenerationRow, (typeof MOVING
     model: text(g.model),
     status: state.status,
     seq: g.seq,
-    lane: state.status === 'queued' ? laneDigest(laneOf(g).key) : null,
+    lane: state.status === 'queued' && !isHeld(g) ? laneDigest(laneOf(g).key) : null,
     not_before: state.status === 'queued' ? state.notBefore : null,
     finished_at: 'finishedAt' in state ? state.finishedAt : null,
+    reserved: g.reserved,
     charged: g.charged,
     outputs: state.status === 'succeeded' ? state.outputs.length : 0,
     node_ms: isFinal(g)
@@ -64,6 +68,8 @@ export const toRow = (g: Generation): GenerationRow => ({
   workspace_id: g.workspaceId,
   key_id: g.keyId,
   batch_id: g.batchId === null ? null : text(g.batchId),
+  item: g.item,
+  item_key: g.item === null || g.batchId === null ? null : itemKeyOf(g.batchId, g.idempotencyKey),
   start_by: g.startBy,
   created_at: g.createdAt,
   swept_at: null,
@@ -109,6 +115,10 @@ export const laneDigest = (key: string): string => hash('sha256', key, 'base64ur
 /** The id of an idempotency key inside its workspace; keys are the caller's, so any length and any character. */
 export const claimId = (workspaceId: string, key: string): string =>
   hash('sha256', JSON.stringify([workspaceId, key]), 'base64url');
+
+/** The digest an item's own key is known by in its batch. */
+export const itemKeyOf = (batchId: string, key: string | null): string | null =>
+  key === null ? null : claimId(batchId, key);
 
 /** Callers' strings as columns take them: PostgreSQL stores no NUL. */
 export const text = (value: string): string => value.replaceAll('\0', '\uFFFD');

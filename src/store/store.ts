@@ -4,7 +4,10 @@
 
 import type { Clock } from '../system/system.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
+import { transitions } from './append.ts';
+import { type Batches, createBatches } from './batches.ts';
 import type { Database } from './database.ts';
+import { createDeliveries } from './deliveries.ts';
 import { createEvents, type Events } from './events.ts';
 import { createFiles, type Files } from './files.ts';
 import { createGenerations, type Generations } from './generations.ts';
@@ -14,14 +17,19 @@ import { lockPostgres, openPostgres } from './postgres.ts';
 import type { Recorded } from './recorded.ts';
 import { createMeta, createNodes, type Meta, type Nodes } from './settings.ts';
 import { openSqlite } from './sqlite.ts';
+import { createWebhooks, type Deliveries, type Webhooks } from './webhooks.ts';
 import { createWriter } from './writer.ts';
 
 export type { Accounts, NewKey } from './accounts.ts';
-export type { Admitted, BatchClaim, Batches, BatchMade, NewItem } from './batches.ts';
+export type { Admitted } from './admission.ts';
+export type { NewItem } from './batch-items.ts';
+export type { BatchClaim, BatchMade } from './batch-writes.ts';
+export type { Batches } from './batches.ts';
 export type { Events } from './events.ts';
 export type { Files, SweepRow, Upload } from './files.ts';
-export type { Generations, ListFilter } from './generations.ts';
+export type { Generations } from './generations.ts';
 export type { Credits } from './ledger.ts';
+export type { ListFilter } from './listing.ts';
 export { lockFolder } from './lock.ts';
 export type { Page } from './pages.ts';
 export type { Inserted, Moved, Recorded } from './recorded.ts';
@@ -31,10 +39,13 @@ export type { Deliveries, Receiver, Webhooks } from './webhooks.ts';
 
 export interface Store {
   readonly generations: Generations;
+  readonly batches: Batches;
   readonly events: Events;
   readonly ledger: Ledger;
   readonly accounts: Accounts;
   readonly files: Files;
+  readonly webhooks: Webhooks;
+  readonly deliveries: Deliveries;
   /** Nodes added at run time. */
   readonly nodes: Nodes;
   /** Small durable facts (link secret, admin key hash …). */
@@ -73,8 +84,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 function assemble(database: Database, clock: StoreOptions['clock'], opened: AsyncDisposable): Store {
   const writer = createWriter(database, clock);
+  const transition = transitions();
   return {
-    generations: createGenerations(database, writer, clock),
+    generations: createGenerations(database, writer, clock, transition),
+    batches: createBatches(database, writer, clock, transition),
+    webhooks: createWebhooks(database, writer, clock),
+    deliveries: createDeliveries(database, writer),
     events: createEvents(database, writer, clock),
     ledger: createLedger(database, writer),
     accounts: createAccounts(database, writer, clock),

@@ -3,13 +3,24 @@
 // two of them can deadlock.
 
 import { type Kysely, sql } from 'kysely';
+import type { Batch, BatchEvent, Tally } from '../domain/batch.ts';
 import type { GenerationEvent } from '../domain/event.ts';
 import type { Generation } from '../domain/generation.ts';
 import type { KeyId, WorkspaceId } from '../domain/units.ts';
 import { type Books, bookkeeping, unasked } from './books.ts';
-import type { Moved, Recorded } from './recorded.ts';
+import { type Outbox, posting } from './outbox.ts';
+import type { BatchMoved, Moved, Recorded } from './recorded.ts';
 import { claimId, text, toGeneration } from './rows.ts';
-import type { BlobRefRow, ClaimRow, EventRow, GenerationRow, LogRow, MetadataRow, Schema } from './schema.ts';
+import type {
+  AttachedRow,
+  BlobRefRow,
+  ClaimRow,
+  EventRow,
+  GenerationRow,
+  LogRow,
+  MetadataRow,
+  Schema,
+} from './schema.ts';
 import { finder, inserter, statement } from './statements.ts';
 
 /** What a write will look at, so that a whole group is looked up at once. */
@@ -17,6 +28,8 @@ export interface Needs {
   readonly workspaces: readonly WorkspaceId[];
   readonly keys: readonly KeyId[];
   readonly claims: readonly string[];
+  /** Workspaces of which something may come to its end, so that their webhooks are told. */
+  readonly hooks?: readonly WorkspaceId[];
 }
 
 /** An idempotency key in use: which generation holds it, and since when. */
@@ -29,6 +42,7 @@ export interface Claim {
 export interface Transaction {
   readonly db: Kysely<Schema>;
   readonly books: Books;
+  readonly outbox: Outbox;
   readonly recorded: readonly Recorded[];
   load(needs: readonly Needs[]): Promise<void>;
   claim(workspaceId: WorkspaceId, key: string): Claim | undefined;
@@ -37,8 +51,11 @@ export interface Transaction {
   /** A new row, with what belongs to it. */
   add(row: GenerationRow, metadata: readonly MetadataRow[]): void;
   refer(refs: readonly BlobRefRow[]): void;
+  /** A generation of elsewhere that stands for an item from now on. */
+  attach(row: AttachedRow): void;
   /** Numbers an event and keeps it for the log. */
   record(before: Generation | null, generation: Generation, event: GenerationEvent): Moved;
+  recordBatch(batch: Batch, event: BatchEvent, tally: Tally): BatchMoved;
   /** Writes what was gathered so far. */
   flush(): Promise<void>;
 }
@@ -52,6 +69,7 @@ interface ClaimedRow extends Pick<GenerationRow, 'submitted' | 'changes'> {
 /** Statements of one store: their texts depend on the engine. */
 export function transactions() {
   const openBooks = bookkeeping();
+  const openOutbox = posting();
   const lock = statement(sql<LogRow>`update log set cursor = cursor where id = 1 returning id, cursor, entry, pruned`);
   const advance = statement(sql`update log set cursor = ${0}, entry = ${0} where id = 1`);
   const claimed = finder(
@@ -69,6 +87,8 @@ export function transactions() {
     'workspace_id',
     'key_id',
     'batch_id',
+    'item',
+    'item_key',
     'model',
     'status',
     'seq',
@@ -78,6 +98,7 @@ export function transactions() {
     'created_at',
     'finished_at',
     'swept_at',
+    'reserved',
     'charged',
     'outputs',
     'node_ms',
@@ -101,6 +122,7 @@ export function transactions() {
     'at',
     'event',
   ]);
+  const insertAttached = inserter('batch_attached', ['batch_id', 'item', 'item_key', 'generation_id', 'created_at']);
   const insertRefs = inserter('blob_refs', ['blob', 'owner', 'role'], sql`on conflict (blob, owner, role) do nothing`);
 
   /** Begins by taking the log's lock. */
@@ -108,6 +130,7 @@ export function transactions() {
     const log = (await lock(db, [])).rows[0];
     if (log === undefined) throw new Error('the log has no row');
     const books = openBooks(db, log.entry);
+    const outbox = openOutbox(db);
     const claims = new Map<string, Claim>();
     const asked = new Set<string>();
     const recorded: Recorded[] = [];
@@ -117,12 +140,14 @@ export function transactions() {
     return {
       db,
       books,
+      outbox,
       recorded,
       async load(needs) {
         await books.load(
           needs.flatMap((n) => n.workspaces),
           needs.flatMap((n) => n.keys),
         );
+        await outbox.load(needs.flatMap((n) => n.hooks ?? []));
         for (const row of await claimed(
           db,
           unasked(
@@ -149,6 +174,7 @@ export function transactions() {
         rows.metadata.push(...metadata);
       },
       refer: (refs) => void rows.refs.push(...refs),
+      attach: (row) => void rows.attached.push(row),
       record(before, generation, event) {
         cursor++;
         const { id, workspaceId, batchId, seq } = generation;
@@ -165,20 +191,39 @@ export function transactions() {
           type: 'generation',
           before,
           generation,
-          deliveries: 0,
+          deliveries: outbox.tell(generation, event.at),
           stored: { cursor, workspaceId, generationId: id, batchId, seq, event },
         } as const;
         recorded.push(one);
         return one;
       },
+      recordBatch(batch, event, tally) {
+        cursor++;
+        const { id, workspaceId, seq } = batch;
+        rows.events.push({
+          cursor,
+          workspace_id: workspaceId,
+          generation_id: id,
+          batch_id: id,
+          seq,
+          at: event.at,
+          event: JSON.stringify({ event, batch, tally }),
+        });
+        const moved = { batch, tally, stored: { cursor, workspaceId, batchId: id, seq, event, batch, tally } };
+        const one = { type: 'batch', ...moved, deliveries: outbox.tellBatch(moved) } as const;
+        recorded.push(one);
+        return one;
+      },
       async flush() {
-        const { generations, metadata, events, refs, claims: held } = rows;
+        const { generations, metadata, events, refs, attached, claims: held } = rows;
         rows = nothing();
         await insertGenerations(db, generations);
         await insertMetadata(db, metadata);
         await insertEvents(db, events);
+        await insertAttached(db, attached);
         await insertRefs(db, refs);
         await insertClaims(db, held);
+        await outbox.flush();
         await advance(db, [cursor, await books.flush()]);
       },
     };
@@ -190,7 +235,8 @@ interface Gathered {
   readonly metadata: MetadataRow[];
   readonly events: EventRow[];
   readonly refs: BlobRefRow[];
+  readonly attached: AttachedRow[];
   readonly claims: ClaimRow[];
 }
 
-const nothing = (): Gathered => ({ generations: [], metadata: [], events: [], refs: [], claims: [] });
+const nothing = (): Gathered => ({ generations: [], metadata: [], events: [], refs: [], attached: [], claims: [] });

@@ -2,9 +2,16 @@
 // written by that change's own transaction (append, batch change), so a crash loses none; what is written here is only
 // how their tries went.
 
+import { sql } from 'kysely';
 import type { Delivery, DeliveryAttempt, DeliveryState, HookEvent, Secret, Webhook } from '../domain/delivery.ts';
 import type { Millis, WorkspaceId } from '../domain/units.ts';
-import type { Page } from './pages.ts';
+import type { Clock } from '../system/system.ts';
+import type { Database } from './database.ts';
+import { receiverOf, toWebhook, webhookRow } from './hook-rows.ts';
+import { type Page, pageOf, placeOf } from './pages.ts';
+import type { WebhookRow } from './schema.ts';
+import type { Transaction } from './transaction.ts';
+import type { Writer } from './writer.ts';
 
 export interface Webhooks {
   create(hook: Webhook): Promise<void>;
@@ -67,4 +74,85 @@ export interface Deliveries {
   redeliver(workspaceId: WorkspaceId, id: string, now: Millis): Promise<Delivery | null>;
   /** Forgets deliveries that ended before; returns how many. */
   prune(before: Millis): Promise<number>;
+}
+
+export function createWebhooks({ read }: Database, writer: Writer, clock: Pick<Clock, 'now'>): Webhooks {
+  return {
+    create: (hook) =>
+      writer.submit({
+        ...about(hook.workspaceId),
+        async run({ db, outbox }) {
+          await db.insertInto('webhooks').values(webhookRow(hook)).execute();
+          await outbox.reload(hook.workspaceId);
+        },
+      }),
+    async get(workspaceId, id) {
+      const query = read.selectFrom('webhooks').selectAll().where('id', '=', id);
+      const row = await query.where('workspace_id', '=', workspaceId).executeTakeFirst();
+      return row === undefined ? null : toWebhook(row);
+    },
+    async list(workspaceId, limit, cursor) {
+      const [at, id] = cursor === undefined ? [Number.MAX_SAFE_INTEGER, ''] : placeOf(cursor);
+      const { rows } = await sql<WebhookRow>`select * from webhooks
+        where workspace_id = ${workspaceId} and (created_at, id) < (${at}, ${id})
+        order by created_at desc, id desc limit ${limit + 1}`.execute(read);
+      return pageOf(rows, limit, (row) => [row.created_at, row.id], toWebhook);
+    },
+    update: (workspaceId, id, patch) =>
+      writer.submit({
+        ...about(workspaceId),
+        async run(tx) {
+          const row = await found(tx, workspaceId, id);
+          if (row === undefined) return null;
+          const next = { ...toWebhook(row), ...patch };
+          await tx.db.updateTable('webhooks').set(webhookRow(next)).where('id', '=', id).execute();
+          if (next.url !== row.url) await redirect(tx, workspaceId, id, next.url);
+          await tx.outbox.reload(workspaceId);
+          return next;
+        },
+      }),
+    delete: (workspaceId, id) =>
+      writer.submit({
+        ...about(workspaceId),
+        async run(tx) {
+          if ((await found(tx, workspaceId, id)) === undefined) return false;
+          await tx.flush();
+          await tx.db.deleteFrom('webhooks').where('id', '=', id).execute();
+          await sql`update deliveries set state = 'dead', next_attempt_at = null, ended_at = ${clock.now()}
+            where webhook_id = ${id} and state = 'pending'`.execute(tx.db);
+          await tx.outbox.reload(workspaceId);
+          return true;
+        },
+      }),
+    secrets: async (workspaceId) => secretsOf(read, workspaceId),
+    putSecrets: (workspaceId, before, after) =>
+      writer.submit({
+        ...about(workspaceId),
+        async run({ db }) {
+          const now = await secretsOf(db, workspaceId);
+          if (JSON.stringify(now) !== JSON.stringify(before)) return false;
+          await sql`insert into hook_secrets (workspace_id, secrets) values (${workspaceId}, ${JSON.stringify(after)})
+            on conflict (workspace_id) do update set secrets = excluded.secrets`.execute(db);
+          return true;
+        },
+      }),
+  };
+}
+
+const about = (id: WorkspaceId) => ({ weight: 1, needs: { workspaces: [], keys: [], claims: [], hooks: [id] } });
+
+const found = ({ db }: Transaction, workspaceId: WorkspaceId, id: string) =>
+  db.selectFrom('webhooks').selectAll().where('id', '=', id).where('workspace_id', '=', workspaceId).executeTakeFirst();
+
+/** What waits goes to the new address. */
+async function redirect(tx: Transaction, workspaceId: WorkspaceId, id: string, url: string): Promise<void> {
+  await tx.flush();
+  await sql`update deliveries set url = ${url}, receiver = ${receiverOf(workspaceId, url)}
+    where webhook_id = ${id} and state = 'pending'`.execute(tx.db);
+}
+
+async function secretsOf(db: Database['read'], workspaceId: WorkspaceId): Promise<readonly Secret[]> {
+  const query = db.selectFrom('hook_secrets').select('secrets').where('workspace_id', '=', workspaceId);
+  const row = await query.executeTakeFirst();
+  return row === undefined ? [] : (JSON.parse(row.secrets) as Secret[]);
 }

@@ -1,8 +1,10 @@
 // The log: in commit order, replayable from any kept cursor, honest about what it has forgotten.
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { NO_TALLY } from '../../src/domain/batch.ts';
 import type { Store } from '../../src/store/store.ts';
 import { settle } from '../harness/manual-clock.ts';
+import { batch, created } from './batch-drafts.ts';
 import { appended, cancelled, draft, inserted, START, started, succeeded, workspace } from './drafts.ts';
 import { freshStore, onBothEngines, type Site } from './engines.ts';
 
@@ -74,6 +76,14 @@ onBothEngines((engine) => {
     const last = await appended(store, now, cancelled());
     expect(await store.events.generationAt(one.id, last.seq)).toEqual(last);
     expect((await store.events.after(2_502, mine, 10))?.map((e) => e.seq)).toEqual([3]);
+  });
+
+  it('forgets what batches did like anything else', async () => {
+    const one = await created(store, batch(), []);
+    await store.batches.change(one, { type: 'paused', at: START + HOUR }, NO_TALLY);
+    expect(await store.events.prune(START + HOUR)).toBe(1);
+    expect((await store.events.after(1, { ...mine, batchId: one.id }, 10))?.map((e) => e.seq)).toEqual([2]);
+    expect(await store.batches.get(one.id)).toMatchObject({ status: 'paused' });
   });
 
   it('forgets expired idempotency keys with old events', async () => {

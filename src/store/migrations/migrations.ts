@@ -4,8 +4,12 @@
 import { sql } from 'kysely';
 import type { Database } from '../database.ts';
 import { foundations } from './0001-foundations.ts';
+import { batchesAndWebhooks } from './0002-batches-and-webhooks.ts';
 
-const STEPS = [{ number: 1, up: foundations }] as const;
+const STEPS = [
+  { number: 1, up: foundations },
+  { number: 2, up: batchesAndWebhooks },
+] as const;
 
 /** Throws when the database was made by a newer version. */
 export async function migrate(database: Database, now: number): Promise<void> {
