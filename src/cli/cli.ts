@@ -7,5 +7,10 @@ import { enableCompileCache } from 'node:module';
 enableCompileCache();
 // Pictures are decoded on libuv's threads, which file access needs too; read when the first thread is wanted.
 process.env.UV_THREADPOOL_SIZE ??= '16';
-const { program } = await import('./program.ts');
-await program.parseAsync();
+// Whoever reads may have seen enough, as in `darkroom list | head -3`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+const { run } = await import('./program.ts');
+await run(process.argv);

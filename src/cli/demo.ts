@@ -6,9 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import type { GenerationBody } from '../contract/generations.ts';
-import { openDarkroom } from '../main.ts';
 import { type Board, createBoard } from './board.ts';
-import { settingsFrom } from './settings.ts';
 
 const SHOTS = [
   { prompt: 'a lighthouse at dawn [[slow:3]]', size: '1024x1024' },
@@ -25,6 +23,7 @@ export const demoCommand = new Command('demo')
   .description('send six requests to a gateway of its own, without a GPU, and watch them')
   .option('--out <folder>', 'where the pictures go', 'pictures')
   .action(async ({ out }: { out: string }) => {
+    const [{ openDarkroom }, { settingsFrom }] = await Promise.all([import('../main.ts'), import('./settings.ts')]);
     const data = await mkdtemp(join(tmpdir(), 'darkroom-demo-'));
     const config = {
       ...settingsFrom({ data }),

@@ -64,6 +64,8 @@ export function fail(error: unknown, { json = false }: { readonly json?: boolean
   return code;
 }
 
+const ELSEWHERE = 'Start one here with "darkroom serve", or name another with --url, DARKROOM_URL or "darkroom login".';
+
 const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
 function toldOf(error: unknown): Told {
@@ -71,11 +73,12 @@ function toldOf(error: unknown): Told {
   const known = error instanceof Error && (error.name === 'DarkroomError' || error instanceof CommandError);
   if (!known)
     return { code: 'internal', message: error instanceof Error ? error.message : String(error), retryable: false };
+  const more = code === 'unreachable' && status === undefined ? ELSEWHERE : advice;
   return {
     code: code ?? 'internal',
     message: message ?? '',
     retryable: retryable ?? false,
-    ...(advice && { advice }),
+    ...(more && { advice: more }),
     ...(status !== undefined && { status }),
     ...(details?.length && { details }),
     ...(generation && { generation }),

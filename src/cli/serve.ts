@@ -1,9 +1,10 @@
-// `darkroom serve`: run the gateway until told to stop, and say where to look.
+// `darkroom serve`: run the gateway until told to stop, and say where to look. The house is loaded when it is opened, so
+// that other commands start without it.
 
 import { relative } from 'node:path';
 import { Command } from 'commander';
-import { type Darkroom, openDarkroom, VERSION } from '../main.ts';
-import { type SettingOptions, settingsFrom } from './settings.ts';
+import type { Darkroom } from '../main.ts';
+import type { SettingOptions } from './settings.ts';
 
 export const serveCommand = new Command('serve')
   .description('start the gateway')
@@ -13,12 +14,16 @@ export const serveCommand = new Command('serve')
   .option('--config <file>', 'settings file (default config/darkroom.yaml)')
   .option('--models <file>', 'model catalog (default models.yaml)')
   .action(async (options: SettingOptions) => {
+    const [{ openDarkroom, VERSION }, { settingsFrom }] = await Promise.all([
+      import('../main.ts'),
+      import('./settings.ts'),
+    ]);
     const config = settingsFrom(options);
     const darkroom = await openDarkroom(config).catch((error: Error) => {
       process.stderr.write(`${explain(error, config)}\n`);
       process.exit(1);
     });
-    process.stdout.write(welcome(darkroom));
+    process.stdout.write(welcome(darkroom, VERSION));
     stopOnSignal(darkroom);
   });
 
@@ -30,12 +35,12 @@ function explain(error: Error & { code?: string }, config: { host: string; port:
   return error.message;
 }
 
-function welcome({ url, gateway, adminKeyFile }: Darkroom): string {
+function welcome({ url, gateway, adminKeyFile }: Darkroom, version: string): string {
   const { data } = gateway.models();
   const usable = data.filter((m) => m.usable).map((m) => m.model.id);
   const nodes = gateway.nodes().map((n) => `${n.spec.id} ${n.status}`);
   const key = adminKeyFile === null ? '$DARKROOM_ADMIN_KEY' : `$(cat ${shortest(adminKeyFile)})`;
-  return `Darkroom ${VERSION} is ready at ${url} (${(process.uptime() * 1000).toFixed(0)} ms)
+  return `Darkroom ${version} is ready at ${url} (${(process.uptime() * 1000).toFixed(0)} ms)
 
   docs     ${url}/docs
   nodes    ${nodes.join(', ') || 'none yet: add them to config/darkroom.yaml or POST /v1/nodes'}

@@ -1,0 +1,65 @@
+// `darkroom generate`: ask for a picture, wait for it, save it.
+
+import { Command } from 'commander';
+import type { GenerationBody } from '../contract/generations.ts';
+import { conclude, left } from './ending.ts';
+import { EXIT, InputError } from './failing.ts';
+import { follow } from './follow.ts';
+import { interruption } from './interruption.ts';
+import { readyFolder } from './pictures.ts';
+import { locate, remotely, withRemote } from './remote.ts';
+import { type RequestOptions, requestOf, withRequest } from './request.ts';
+import { answer, note } from './table.ts';
+import { duration } from './words.ts';
+
+interface Options extends RequestOptions {
+  readonly out: string;
+  readonly wait: boolean;
+}
+
+const command = new Command('generate')
+  .description('make a picture, wait for it and save it')
+  .argument('[prompt]', 'what to make')
+  .option('-o, --out <folder>', 'where to save', '.')
+  .option('--no-wait', 'print the id at once and go; "darkroom get" fetches it later')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  darkroom generate "a lighthouse at dawn" --size 1280x720 --out shots
+  darkroom generate "the same, in snow" --init-image shots/lighthouse.png --strength 0.6
+  darkroom generate --from gen_01… --seed 8
+  id=$(darkroom generate "a night train" --no-wait) && darkroom get $id --wait --out .`,
+  );
+
+export const generateCommand = withRemote(withRequest(command)).action(
+  remotely<Options, [string | undefined]>(async ({ client, options }, prompt) => {
+    if (prompt === undefined && options.from === undefined) {
+      throw new InputError('Nothing to make: give a prompt, or --from gen_….');
+    }
+    const folder = options.wait ? await readyFolder(options.out) : null;
+    using stop = interruption();
+    const { signal } = stop;
+    let last: GenerationBody | null = null;
+    try {
+      const request = await requestOf(prompt, options, await locate(options));
+      last = await client.submit(request, { signal });
+      if (!options.wait) return accepted(last, options.json);
+      last = await follow(client, last, signal);
+      return await conclude(client, last, { folder, json: options.json, signal });
+    } catch (error) {
+      if (last === null) throw error;
+      note(left(last, options.out));
+      if (!signal.aborted) throw error;
+      if (options.json) answer(options, last, () => '');
+      return EXIT.interrupted;
+    }
+  }),
+);
+
+function accepted(g: GenerationBody, json: boolean | undefined): number {
+  answer({ json: json ?? false }, g, () => `${g.id}\n`);
+  const when = g.estimated_seconds === undefined ? g.status : `about ${duration(g.estimated_seconds)}`;
+  note(`${g.model}, seed ${g.seed}, ${when}. Fetch it: darkroom get ${g.id} --wait --out .`);
+  return EXIT.done;
+}

@@ -1,0 +1,95 @@
+// Saves what was made under a name that says what it is. Never overwrites: a name that is taken gets a number.
+
+import { hash } from 'node:crypto';
+import { mkdir, open, stat, unlink } from 'node:fs/promises';
+import { extname, join, resolve } from 'node:path';
+import type { Client } from '../client/client.ts';
+import type { GenerationBody } from '../contract/generations.ts';
+import { CommandError, InputError } from './failing.ts';
+
+type Output = GenerationBody['outputs'][number];
+
+const ENDINGS: Readonly<Record<string, string>> = {
+  'image/jpeg': 'jpg',
+  'image/svg+xml': 'svg',
+  'audio/mpeg': 'mp3',
+  'audio/x-wav': 'wav',
+  'text/plain': 'txt',
+  'video/quicktime': 'mov',
+};
+const LONGEST_NAME = 60;
+const MOST_NUMBERS = 10_000;
+
+/** The folder, made if it is not there: before anything is asked for, so that nothing is paid and then lost. */
+export async function readyFolder(folder: string): Promise<string> {
+  const path = resolve(folder);
+  const found = await stat(path).catch(() => null);
+  const advice = 'Give a folder; names are made from the prompt and the seed.';
+  if (found?.isFile()) throw new InputError(`--out: ${folder} is a file.`, advice);
+  if (found === null && /^\.(png|jpe?g|webp|avif|gif|mp4|webm|mp3|wav|flac)$/i.test(extname(path))) {
+    throw new InputError(`--out: ${folder} looks like a file name.`, advice);
+  }
+  await mkdir(path, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+    throw new InputError(`--out: ${folder} cannot be made (${error.code}).`);
+  });
+  return path;
+}
+
+/** Paths of the files written, in the order of the outputs. */
+export async function save(
+  client: Client,
+  g: GenerationBody,
+  folder: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const paths: string[] = [];
+  for (const output of g.outputs) {
+    if (output.url === null) continue;
+    paths.push(await write(folder, nameOf(g, output), await fetched(client, output.url, output, signal)));
+  }
+  return paths;
+}
+
+async function fetched(client: Client, url: string, { sha256 }: Output, signal?: AbortSignal): Promise<Uint8Array> {
+  const bytes = new Uint8Array(await (await client.download(url, signal ? { signal } : {})).arrayBuffer());
+  if (hash('sha256', bytes) === sha256) return bytes;
+  throw new CommandError('bad_answer', `The file at ${new URL(url).origin} arrived damaged.`, 'Get it once more.');
+}
+
+/** "a-lighthouse-at-dawn-1234.png"; the seed tells takes of one prompt apart. */
+function nameOf(
+  g: GenerationBody,
+  { seed, media_type: type }: Output,
+): { readonly stem: string; readonly ending: string } {
+  const words = g.prompt
+    .replaceAll(/\[\[.*?\]\]/g, '')
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}]+/gu, '-')
+    .replaceAll(/^-+|-+$/g, '');
+  const short = [...words]
+    .slice(0, LONGEST_NAME)
+    .join('')
+    .replace(/-[^-]*$/, (rest) => (words.length > LONGEST_NAME ? '' : rest));
+  return { stem: `${short || g.model}-${seed}`, ending: ENDINGS[type] ?? /\/([a-z0-9]+)$/.exec(type)?.[1] ?? 'bin' };
+}
+
+async function write(folder: string, { stem, ending }: ReturnType<typeof nameOf>, bytes: Uint8Array): Promise<string> {
+  for (let n = 0; n < MOST_NUMBERS; n++) {
+    const path = join(folder, `${stem}${n === 0 ? '' : `-${n}`}.${ending}`);
+    const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EEXIST') return null;
+      throw new InputError(`${path} cannot be written (${error.code}).`);
+    });
+    if (file === null) continue;
+    try {
+      await file.writeFile(bytes);
+      return path;
+    } catch (error) {
+      await unlink(path).catch(() => {});
+      throw new InputError(`${path} cannot be written (${(error as NodeJS.ErrnoException).code}).`);
+    } finally {
+      await file.close();
+    }
+  }
+  throw new InputError(`${folder} holds too many files named ${stem}.`);
+}
