@@ -63,8 +63,10 @@ export interface ItemBody {
 }
 
 /** What may be left out of a batch request has the gateway's defaults. */
-export type NewBatch = Partial<Omit<BatchRequest, 'items' | 'dry_run'>> & {
+export type NewBatch = Partial<Omit<BatchRequest, 'items' | 'dry_run' | 'breaker'>> & {
   readonly items?: readonly GenerationRequest[];
+  /** False: never pauses. */
+  readonly breaker?: false | Partial<Exclude<BatchRequest['breaker'], false>>;
 };
 
 export interface BatchCalls {
