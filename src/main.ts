@@ -48,7 +48,8 @@ export async function openDarkroom(
     return closing;
   };
   try {
-    const { gateway, adminKeyFile } = await openRooms(config, system, closers);
+    const listening = Promise.withResolvers<string>();
+    const { gateway, adminKeyFile } = await openRooms(config, system, closers, listening.promise);
     const api = createApi({ gateway, system, publicUrl: config.publicUrl, host: config.host });
     const server = createServer(api.handler);
     api.attach(server);
@@ -57,6 +58,7 @@ export async function openDarkroom(
       await shut(server, system.clock);
     });
     const url = await listen(server, config.host, config.port);
+    listening.resolve(config.publicUrl ?? url);
     closers.push(() => gateway.stop()); // and before the doors: who waits may go on asking while running work finishes
     return { url, gateway, adminKeyFile, stop: closeAll };
   } catch (error) {
@@ -65,7 +67,7 @@ export async function openDarkroom(
   }
 }
 
-async function openRooms(config: Config, system: System, closers: Closers) {
+async function openRooms(config: Config, system: System, closers: Closers, baseUrl: Promise<string>) {
   const { clock, log } = system;
   await mkdir(config.data, { recursive: true });
   const catalog = await openCatalog({ models: config.models, workflows: config.workflows, clock, log });
@@ -92,13 +94,14 @@ async function openRooms(config: Config, system: System, closers: Closers) {
   });
   closers.push(() => fleet.stop());
   const admin = await adminKeyOf(config, store, system);
-  const gateway = await openGateway({ system, store, fleet, media, catalog, settings: settingsOf(config) }, admin.key);
+  const settings = settingsOf(config, baseUrl);
+  const gateway = await openGateway({ system, store, fleet, media, catalog, settings }, admin.key);
   closers.push(() => gateway.stop());
   if (admin.file !== null) await store.meta.remember(ADMIN_KEY_MADE, 'yes');
   return { gateway, adminKeyFile: admin.file };
 }
 
-const settingsOf = (config: Config): Settings => ({
+const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
   defaultModel: config.defaultModel,
   usdPerCredit: config.usdPerCredit,
   limits: config.limits,
@@ -111,6 +114,7 @@ const settingsOf = (config: Config): Settings => ({
   quotaBytes: config.outputs.quotaBytes,
   studioCredits: config.studioCredits,
   software: `Darkroom ${VERSION}`,
+  baseUrl,
 });
 
 /**

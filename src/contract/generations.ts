@@ -138,7 +138,9 @@ export const GenerationRequest = z
       .url({ protocol: /^https?$/ })
       .max(2000)
       .optional()
-      .describe('Kept with the generation; this version calls no webhooks.'),
+      .describe(
+        "Called when this generation has ended, besides the workspace's webhooks; signed with the secret of `GET /v1/webhooks/secret`. Private addresses only where `outbound.allow_private` says so.",
+      ),
     priority: z.enum(PRIORITIES).optional().describe('`batch` work gives way to `interactive` work.'),
     start_within_seconds: seconds(7 * 86_400)
       .optional()

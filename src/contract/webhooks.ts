@@ -139,6 +139,11 @@ export function hookBody(g: Generation, url: string | null): Record<string, unkn
   };
 }
 
+/** The body of a test: as small as it gets. */
+export function pingBody(w: Webhook, at: number): Record<string, unknown> {
+  return { event: 'ping', id: w.id, created_at: toTimestamp(at) };
+}
+
 /** The body that tells of a batch's end. */
 export function batchHookBody(b: Batch, t: Tally): Record<string, unknown> {
   return {

@@ -18,6 +18,7 @@ import { type ModelView, modelNamed, viewModel } from './availability.ts';
 import { createBacklog } from './backlog.ts';
 import type { BatchDesk } from './batches.ts';
 import { startDeadlines } from './deadlines.ts';
+import { type SenderStats, startSender } from './deliveries.ts';
 import { type FileToServe, fileBehind, keepInput, type Sweeper, startSweeper } from './files.ts';
 import { createHub, type Watched, type WatchFilter } from './hub.ts';
 import { createRecorder, type Recorder } from './record.ts';
@@ -26,7 +27,7 @@ import type { Rooms } from './rooms.ts';
 import { startScheduler } from './scheduler.ts';
 import { type Submitted, submit } from './submit.ts';
 import { createViewer } from './view.ts';
-import type { HookDesk } from './webhooks.ts';
+import { createHookDesk, type HookDesk } from './webhooks.ts';
 
 export type { NewKeyRequest, NewWorkspaceRequest } from './accounts.ts';
 export { hashKey } from './accounts.ts';
@@ -47,6 +48,7 @@ export interface Stats {
   readonly finished: readonly { readonly model: string; readonly status: Status; readonly count: number }[];
   readonly creditsCharged: Millicredits;
   readonly commits: number;
+  readonly webhooks: SenderStats;
 }
 
 export interface Gateway {
@@ -164,6 +166,17 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     workspaceNow: accounts.workspaceNow,
     swept: sweeper.swept,
   });
+  const sender = await startSender({
+    rooms,
+    generation: recorder.get,
+    async link(g, baseUrl) {
+      await sweeper.remember(g);
+      return view(g, baseUrl).link(0, 'output');
+    },
+  });
+  recorder.onMove((recorded) => {
+    if (recorded.some((one) => one.deliveries > 0)) sender.wake();
+  });
   let draining: Promise<void> | null = null;
   let stopping: Promise<void> | null = null;
   const drain = () => {
@@ -211,7 +224,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     view,
     watch: (filter, cursor, signal) => remembering(hub.watch(filter, cursor, signal), sweeper),
     batches: {} as BatchDesk,
-    webhooks: {} as HookDesk,
+    webhooks: createHookDesk(rooms, sender),
     models: () => ({
       data: [...catalog.current.models.values()].map((m) => viewModel(catalog, fleet, m)),
       catalog: catalog.status,
@@ -254,6 +267,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       }),
       creditsCharged: recorder.charged,
       commits: store.commits,
+      webhooks: sender.stats,
     }),
     stop() {
       stopping ??= (async () => {
@@ -261,6 +275,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
         if (!(await attempts.idle(settings.drainMs)))
           log.info({ running: attempts.size }, 'handing over what still runs');
         await attempts.stop();
+        await sender.stop();
       })();
       return stopping;
     },

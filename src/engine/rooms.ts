@@ -21,8 +21,10 @@ export interface Settings {
   readonly retentionMs: Millis | null;
   readonly quotaBytes: Bytes | null;
   readonly studioCredits: Millicredits;
-  /** Goes into provenance: "Darkroom 0.1.0". */
+  /** Goes into provenance, and to receivers of webhooks: "Darkroom 0.1.0". */
   readonly software: string;
+  /** Base of the links in webhooks, without trailing slash: known once the doors listen, and nothing is sent before. */
+  readonly baseUrl: Promise<string>;
 }
 
 export interface Rooms {

@@ -46,10 +46,13 @@ export type HttpErrorKind = 'unsent' | 'cut' | 'timeout' | 'too_large' | 'bad_bo
 
 export class HttpError extends Error {
   readonly kind: HttpErrorKind;
-  constructor(kind: HttpErrorKind, message: string, options?: ErrorOptions) {
+  /** What the server answered, where the answer itself was the fault (`redirect`). */
+  readonly status: number | null;
+  constructor(kind: HttpErrorKind, message: string, options?: ErrorOptions & { readonly status?: number }) {
     super(message, options);
     this.name = 'HttpError';
     this.kind = kind;
+    this.status = options?.status ?? null;
   }
 }
 
@@ -81,6 +84,7 @@ export function createHttp({ allowPrivate }: { readonly allowPrivate: readonly s
           throw new HttpError(
             'redirect',
             `the server answered with a redirect (${response.status}), which is never followed`,
+            { status: response.status },
           );
         }
         return wrap(

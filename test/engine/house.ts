@@ -162,6 +162,7 @@ export async function openHouse({
     quotaBytes: null,
     studioCredits: 1000 * CREDIT,
     software: 'Darkroom test',
+    baseUrl: Promise.resolve('http://darkroom.test'),
     ...settings,
   };
   const open = async () => {

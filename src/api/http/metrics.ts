@@ -106,7 +106,45 @@ function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
       },
     });
   total('darkroom_credits_charged_total', 'Credits charged since start', () => toCredits(stats().creditsCharged));
+  gauge(
+    'darkroom_webhook_receivers_failing',
+    'Receivers of webhooks that fail',
+    () => stats().webhooks.failingReceivers,
+  );
+  totals(registers, {
+    name: 'darkroom_webhook_deliveries_total',
+    help: 'Webhook deliveries that ended since start',
+    label: 'state',
+    read: () => ({ delivered: stats().webhooks.delivered, dead: stats().webhooks.dead }),
+  });
+  totals(registers, {
+    name: 'darkroom_webhook_tries_total',
+    help: 'Tries to deliver a webhook since start',
+    label: 'outcome',
+    read: () => ({ ...stats().webhooks.tries }),
+  });
   total('darkroom_store_commits_total', 'Group commits since start', () => stats().commits);
+}
+
+interface Totals {
+  readonly name: string;
+  readonly help: string;
+  readonly label: string;
+  /** By the value of the label. */
+  readonly read: () => Readonly<Record<string, number>>;
+}
+
+function totals(registers: Registry[], { name, help, label, read }: Totals): void {
+  new Counter({
+    name,
+    help,
+    labelNames: [label],
+    registers,
+    collect() {
+      this.reset();
+      for (const [value, count] of Object.entries(read())) this.inc({ [label]: value }, count);
+    },
+  });
 }
 
 function processMetrics(delay: ReturnType<typeof monitorEventLoopDelay>, registers: Registry[]): void {

@@ -46,7 +46,7 @@ export const MAX_ITEMS = 10_000;
 export const NoQuery = z.strictObject({});
 
 interface RouteOf<Query extends z.ZodType, Body extends z.ZodType> {
-  readonly method: 'get' | 'post' | 'delete';
+  readonly method: 'get' | 'post' | 'patch' | 'delete';
   /** In express' spelling; `:name` is a parameter. */
   readonly path: string;
   readonly tag: string;
