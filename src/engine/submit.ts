@@ -25,7 +25,6 @@ export interface Submitted {
 }
 
 const MIN_RUN_MS = 600_000;
-const NO_WEBHOOKS = 'webhook_url is kept, but this version calls no webhooks: poll, or watch /v1/events.';
 
 export async function submit(rooms: Rooms, caller: Caller, asked: GenerationRequest): Promise<Submitted> {
   const { store } = rooms;
@@ -85,7 +84,7 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
     model: model.id,
     params,
     quote: price,
-    warnings: [...warnings, ...unchecked, ...(request.webhook_url === undefined ? [] : [NO_WEBHOOKS])],
+    warnings: [...warnings, ...unchecked],
     attempts: [],
     avoid: [],
     softened: false,
