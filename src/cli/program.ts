@@ -12,6 +12,7 @@ import { getCommand } from './get.ts';
 import { keysCommand } from './keys.ts';
 import { listCommand } from './list.ts';
 import { loginCommand, logoutCommand } from './login.ts';
+import { mcpCommand } from './mcp.ts';
 import { modelsCommand } from './models.ts';
 import { nodesCommand } from './nodes.ts';
 import { fail } from './remote.ts';
@@ -30,6 +31,7 @@ export const program = new Command('darkroom')
   .addCommand(cancelCommand)
   .addCommand(watchCommand)
   .addCommand(modelsCommand)
+  .addCommand(mcpCommand)
   .commandsGroup('Account:')
   .addCommand(loginCommand)
   .addCommand(logoutCommand)
