@@ -29,6 +29,8 @@ export interface Agent {
   call(name: string, args?: object, options?: CallOptions): Promise<ToolResult>;
   tools(): Promise<readonly { readonly name: string }[]>;
   readonly instructions: string | undefined;
+  /** Drops the connections, answered or not. */
+  close(): Promise<void>;
 }
 
 export type Kind = 'current' | 'legacy' | 'v1';
@@ -65,6 +67,7 @@ export async function agent(
     },
     tools: async () => (await client.listTools()).tools,
     instructions: client.getInstructions(),
+    close: () => client.close(),
   };
 }
 
