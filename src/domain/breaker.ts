@@ -42,6 +42,13 @@ export const reset = (breaker: Breaker, now: Millis): Breaker => ({
   since: now,
 });
 
+/** Milliseconds until its pause is over; null: it is not paused. One longer than any pause is of a clock set back since. */
+export function resumesIn({ state, resumesAt }: Breaker, { cooldownMs }: BreakerRules, now: Millis): Millis | null {
+  if (state !== 'paused') return null;
+  const left = (resumesAt ?? now) - now;
+  return left <= 0 || left > cooldownMs ? 0 : left;
+}
+
 /** One finished item: `failed` and `timeout` are bad, `cancelled` ones are no outcome. */
 export interface Outcome {
   readonly at: Millis;
@@ -55,9 +62,7 @@ export interface Outcome {
 export function judge(breaker: Breaker, rules: BreakerRules, outcomes: readonly Outcome[], now: Millis): Breaker {
   if (breaker.state === 'halted') return breaker;
   if (breaker.state === 'paused') {
-    const left = (breaker.resumesAt ?? now) - now;
-    const over = left <= 0 || left > rules.cooldownMs;
-    return over ? reset(breaker, now) : breaker;
+    return resumesIn(breaker, rules, now) === 0 ? reset(breaker, now) : breaker;
   }
   const since = breaker.since > now ? 0 : breaker.since;
   const from = Math.max(since, now - rules.windowMs);

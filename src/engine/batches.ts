@@ -1,13 +1,31 @@
-// Batches as doors ask for them, and the loop that works them off: it hands held items over as room allows, watches how
-// they end, trips the breaker, and brings a batch to its end. What it knows is in the store, so a new process goes on
-// where the last one died.
+// Batches as doors ask for them. Everything that can be refused is refused before anything is stored; what follows from
+// an answer (items handed over, cancelled, brought to their end) is the runner's. Each move compares the batch's sequence
+// number, so two people who move it at once follow one another.
 
+import { setImmediate as turn } from 'node:timers/promises';
 import type { BatchRequest, Projection } from '../contract/batches.ts';
-import type { Batch, BatchId, Item, Tally } from '../domain/batch.ts';
+import type { GenerationRequest } from '../contract/generations.ts';
+import {
+  type Batch,
+  type BatchEvent,
+  type BatchId,
+  type BatchStatus,
+  holdOf,
+  type Item,
+  type Tally,
+} from '../domain/batch.ts';
+import { CLOSED, reset } from '../domain/breaker.ts';
 import type { Caller } from '../domain/caller.ts';
+import { GatewayError } from '../domain/failure.ts';
 import type { Generation, Status } from '../domain/generation.ts';
-import type { Millis } from '../domain/units.ts';
+import { type Millis, toMillicredits } from '../domain/units.ts';
 import type { Page } from '../store/store.ts';
+import { batchHash, draftItems, mustAfford, parseItems, projectionOf } from './batch-items.ts';
+import { etaOf } from './batch-pace.ts';
+import { retriesOf } from './batch-retry.ts';
+import type { Runner } from './batch-runner.ts';
+import type { Outlook } from './outlook.ts';
+import type { Rooms } from './rooms.ts';
 
 /** A batch and how it stands now. */
 export interface BatchNow {
@@ -47,4 +65,188 @@ export interface BatchDesk {
   cancel(caller: Caller, id: BatchId): Promise<BatchNow>;
   /** Failed, timed out and halted items run again as new generations. */
   retryFailed(caller: Caller, id: BatchId): Promise<BatchNow>;
+}
+
+export interface DeskOptions {
+  readonly rooms: Rooms;
+  readonly runner: Pick<Runner, 'works' | 'limitOf'>;
+  readonly outlook: Outlook;
+  /** Called with items that are shown: their files may have been swept. */
+  readonly remember: (g: Generation) => Promise<void>;
+  /** Throws while the gateway takes no new work. */
+  readonly admitting: () => void;
+}
+
+const PAGE = 100;
+const ENDED_BADLY: readonly Status[] = ['failed', 'timeout', 'cancelled'];
+
+export function createBatchDesk({ rooms, runner, outlook, remember, admitting }: DeskOptions): BatchDesk {
+  const { store } = rooms;
+  const { clock, random } = rooms.system;
+
+  const mine = async (caller: Caller, id: BatchId) => {
+    const batch = await store.batches.get(id);
+    if (batch === null || batch.workspaceId !== caller.workspace.id) {
+      throw new GatewayError('not_found', `There is no batch ${id}.`);
+    }
+    return batch;
+  };
+
+  const nowOf = async (batch: Batch): Promise<BatchNow> => {
+    const tally = await store.batches.tally(batch.id);
+    const work = runner.works.get(batch.id);
+    const limit = await runner.limitOf(batch);
+    return { batch, tally, etaSeconds: work === undefined ? null : etaOf(work, tally, limit, outlook, clock.now()) };
+  };
+
+  async function* everyItem(id: BatchId, statuses: readonly Status[]): AsyncIterable<Item<Generation>> {
+    let cursor: string | undefined;
+    do {
+      const page = await store.batches.items(id, { statuses }, PAGE, cursor);
+      yield* page.data;
+      cursor = page.next ?? undefined;
+      await turn();
+    } while (cursor !== undefined);
+  }
+
+  /** Moves it by what `decide` says of its newest state; null: it is as wanted already. */
+  const move = async (caller: Caller, id: BatchId, decide: (batch: Batch) => BatchEvent | null): Promise<BatchNow> => {
+    for (;;) {
+      const batch = await mine(caller, id);
+      const event = decide(batch);
+      if (event === null) return nowOf(batch);
+      const moved = await store.batches.change(batch, event, await store.batches.tally(id));
+      if (moved !== null) return nowOf(moved);
+    }
+  };
+
+  const draftBatch = (caller: Caller, request: BatchRequest): Batch => {
+    const now = clock.now();
+    const { breaker } = request;
+    return {
+      id: `batch_${random.ulid(now)}`,
+      workspaceId: caller.workspace.id,
+      keyId: caller.key.id,
+      createdAt: now,
+      name: request.name ?? null,
+      concurrency: Math.min(request.concurrency, caller.workspace.limits.concurrency),
+      maxCredits: request.max_credits === undefined ? null : toMillicredits(request.max_credits),
+      rules:
+        breaker === false
+          ? null
+          : {
+              windowMs: breaker.window_seconds * 1000,
+              minFinished: breaker.min_finished,
+              threshold: breaker.threshold,
+              cooldownMs: breaker.cooldown_seconds * 1000,
+              trips: breaker.trips,
+            },
+      fallback: request.fallback ?? null,
+      metadata: request.metadata,
+      seq: 1,
+      status: 'running',
+      total: 0,
+      projected: 0,
+      breaker: CLOSED,
+      finishedAt: null,
+    };
+  };
+
+  /** Drafts that the workspace can afford. Throws GatewayError. */
+  const affordable = async (caller: Caller, batch: Batch, requests: readonly GenerationRequest[]) => {
+    const items = await draftItems(rooms, caller, batch, requests);
+    mustAfford(await projectionOf(rooms, caller, items, batch.maxCredits));
+    return items;
+  };
+
+  return {
+    async create(caller, request) {
+      admitting();
+      const requests = await parseItems(request.items);
+      const batch = draftBatch(caller, request);
+      const key = request.idempotency_key;
+      const claim = key === undefined ? null : { key, requestHash: await batchHash(requests, batch.fallback) };
+      const known = claim && (await store.batches.made(caller.workspace.id, claim));
+      const made = known ?? (await store.batches.create(batch, await affordable(caller, batch, requests), claim));
+      if (made.outcome === 'refused') throw new GatewayError(made.failure);
+      return { ...(await nowOf(made.batch)), replayed: made.outcome === 'replayed' };
+    },
+    async project(caller, request) {
+      const requests = await parseItems(request.items);
+      const batch = draftBatch(caller, request);
+      return projectionOf(rooms, caller, await draftItems(rooms, caller, batch, requests), batch.maxCredits);
+    },
+    async extend(caller, id, items) {
+      admitting();
+      const requests = await parseItems(items);
+      mustBe(await mine(caller, id), OPEN, 'takes items');
+      const drafts = await affordable(caller, await mine(caller, id), requests);
+      for (;;) {
+        const batch = await mine(caller, id);
+        mustBe(batch, OPEN, 'takes items');
+        const extended = await store.batches.extend(batch, drafts, clock.now());
+        if (extended !== null) return nowOf(extended);
+      }
+    },
+    get: async (caller, id) => nowOf(await mine(caller, id)),
+    async list(caller, limit, cursor) {
+      const { data, next } = await store.batches.list(caller.workspace.id, limit, cursor);
+      const now: BatchNow[] = [];
+      for (const batch of data) {
+        now.push(await nowOf(batch));
+        await turn();
+      }
+      return { data: now, next };
+    },
+    async items(caller, id, status, limit, cursor) {
+      await mine(caller, id);
+      const page = await store.batches.items(id, status === null ? {} : { statuses: [status] }, limit, cursor);
+      for (const { generation } of page.data) await remember(generation);
+      return page;
+    },
+    async report(caller, id) {
+      const now = await nowOf(await mine(caller, id));
+      const failures = await Array.fromAsync(everyItem(id, ENDED_BADLY));
+      return { ...now, failures, nodeMs: await store.batches.nodeTimes(id) };
+    },
+    pause: (caller, id) =>
+      move(caller, id, (batch) => {
+        mustBe(batch, OPEN, 'can be paused');
+        return batch.status === 'paused' ? null : { type: 'paused', at: clock.now() };
+      }),
+    async resume(caller, id) {
+      const at = clock.now();
+      await move(caller, id, (batch) => {
+        mustBe(batch, OPEN, 'can be resumed', batch.status === 'halted' ? ' retry_failed runs it again.' : '');
+        return batch.status === 'paused' ? { type: 'running', at } : null;
+      });
+      return move(caller, id, (batch) =>
+        holdOf(batch) === 'breaker_open' ? { type: 'breaker', at, breaker: reset(batch.breaker, at) } : null,
+      );
+    },
+    cancel: (caller, id) =>
+      move(caller, id, (batch) =>
+        batch.finishedAt !== null || batch.status === 'cancelled' ? null : { type: 'cancelled', at: clock.now() },
+      ),
+    async retryFailed(caller, id) {
+      admitting();
+      for (;;) {
+        const batch = await mine(caller, id);
+        mustBe(batch, ['running', 'paused', 'halted', 'finished'], 'can be retried');
+        const items = await retriesOf(rooms, caller, batch, everyItem(id, ENDED_BADLY));
+        if (items.length === 0) throw new GatewayError('conflict', `No item of ${id} failed, timed out or was halted.`);
+        mustAfford(await projectionOf(rooms, caller, items, batch.maxCredits));
+        const retried = await store.batches.retry(batch, items, clock.now());
+        if (retried !== null) return nowOf(retried);
+      }
+    },
+  };
+}
+
+const OPEN: readonly BatchStatus[] = ['running', 'paused'];
+
+/** Throws GatewayError('conflict') with a sentence. */
+function mustBe({ id, status }: Batch, statuses: readonly BatchStatus[], what: string, more = ''): void {
+  if (statuses.includes(status)) return;
+  throw new GatewayError('conflict', `${id} is ${status}: only one that is ${statuses.join(' or ')} ${what}.${more}`);
 }

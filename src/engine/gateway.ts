@@ -16,11 +16,13 @@ import { createAccounts, foundStudio, type NewKeyRequest, type NewWorkspaceReque
 import { type Attempts, createAttempts } from './attempt.ts';
 import { type ModelView, modelNamed, viewModel } from './availability.ts';
 import { createBacklog } from './backlog.ts';
-import type { BatchDesk } from './batches.ts';
+import { startRunner } from './batch-runner.ts';
+import { type BatchDesk, createBatchDesk } from './batches.ts';
 import { startDeadlines } from './deadlines.ts';
 import { type SenderStats, startSender } from './deliveries.ts';
 import { type FileToServe, fileBehind, keepInput, type Sweeper, startSweeper } from './files.ts';
 import { createHub, type Watched, type WatchFilter } from './hub.ts';
+import { createOutlook } from './outlook.ts';
 import { createRecorder, type Recorder } from './record.ts';
 import { recover } from './recovery.ts';
 import type { Rooms } from './rooms.ts';
@@ -152,17 +154,22 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   const recovering = new AbortController();
   const recovered = await recover(rooms, recorder, attempts, recovering.signal);
   if (recovered.resumed + recovered.requeued + recovered.waiting > 0) log.info(recovered, 'recovered what was running');
-  const scheduler = startScheduler({ rooms, recorder, backlog, attempts, meters, workspace: accounts.workspaceOf });
+  const workspace = accounts.workspaceOf;
+  const runner = await startRunner({ rooms, recorder, attempts, workspace });
+  const scheduler = startScheduler({ rooms, recorder, backlog, attempts, meters, workspace, holds: runner.holds });
   const deadlines = startDeadlines(rooms, recorder);
   recorder.onMove((recorded) => {
     if (recorded.some((one) => one.type === 'generation' && isDueSometime(one.generation))) deadlines.wake();
   });
   const sweeper = await startSweeper(rooms);
+  const outlook = createOutlook(rooms);
   const view = createViewer({
     rooms,
     recorder,
     backlog,
     attempts,
+    outlook,
+    batches: runner,
     workspaceNow: accounts.workspaceNow,
     swept: sweeper.swept,
   });
@@ -181,8 +188,12 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   let stopping: Promise<void> | null = null;
   const drain = () => {
     recovering.abort();
-    draining ??= Promise.all([scheduler.stop(), deadlines.stop(), sweeper.stop()]).then(() => {});
+    draining ??= Promise.all([runner.stop(), scheduler.stop(), deadlines.stop(), sweeper.stop()]).then(() => {});
     return draining;
+  };
+
+  const admitting = () => {
+    if (draining) throw new GatewayError('shutting_down', 'The gateway is shutting down.', { retryAfterSeconds: 5 });
   };
 
   const mine = async (caller: Caller, id: GenerationId) => {
@@ -201,7 +212,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     authenticate: accounts.authenticate,
     actIn: accounts.actIn,
     async submit(caller, request) {
-      if (draining) throw new GatewayError('shutting_down', 'The gateway is shutting down.', { retryAfterSeconds: 5 });
+      admitting();
       return submit(rooms, caller, request);
     },
     get: mine,
@@ -223,7 +234,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     },
     view,
     watch: (filter, cursor, signal) => remembering(hub.watch(filter, cursor, signal), sweeper),
-    batches: {} as BatchDesk,
+    batches: createBatchDesk({ rooms, runner, outlook, remember: sweeper.remember, admitting }),
     webhooks: createHookDesk(rooms, sender),
     models: () => ({
       data: [...catalog.current.models.values()].map((m) => viewModel(catalog, fleet, m)),

@@ -34,9 +34,12 @@ export interface SchedulerOptions {
   readonly attempts: Attempts;
   readonly meters: Pick<Meters, 'get' | 'enter' | 'raise'>;
   readonly workspace: (id: WorkspaceId) => Promise<Workspace | null>;
+  /** Lanes whose batch is paused. */
+  readonly holds: (lane: Lane) => boolean;
 }
 
-export function startScheduler({ rooms, recorder, backlog, attempts, meters, workspace }: SchedulerOptions): Scheduler {
+export function startScheduler(options: SchedulerOptions): Scheduler {
+  const { rooms, recorder, backlog, attempts, meters, workspace, holds } = options;
   const { system, fleet, catalog, settings } = rooms;
   const { clock, log } = system;
   /** Starts under way: their stubs are still in the backlog. */
@@ -51,7 +54,7 @@ export function startScheduler({ rooms, recorder, backlog, attempts, meters, wor
       const now = clock.now();
       if (clock.monotonic() < trouble.until) return trouble.until - clock.monotonic();
       await backlog.refill(now, claims);
-      const heads = backlog.heads(now, claims);
+      const heads = backlog.heads(now, claims).filter(({ lane }) => !holds(lane));
       enter(heads);
       const lanes = await lanesOf(heads);
       const placement = place({

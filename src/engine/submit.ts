@@ -39,11 +39,18 @@ export async function submit(rooms: Rooms, caller: Caller, asked: GenerationRequ
   };
 }
 
-/** Works a request out: model, parameters, price, deadlines. Throws GatewayError; writes nothing but input pictures. */
-export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationRequest): Promise<Generation> {
+/**
+ * Works a request out: model, parameters, price, deadlines. Throws GatewayError; writes nothing but input pictures.
+ * `model`: that of `modelFor`, where it is known already.
+ */
+export async function draftOf(
+  rooms: Rooms,
+  caller: Caller,
+  request: GenerationRequest,
+  model: Model = modelFor(rooms, caller, request),
+): Promise<Generation> {
   const { catalog, system, settings } = rooms;
   const name = request.model ?? settings.defaultModel;
-  const model = modelFor(rooms, caller, name, request.fallback);
   if (request.webhook_url !== undefined) refuseUrl('webhook_url', request.webhook_url, settings.allowPrivate);
   const now = system.clock.now();
   const seed = request.seed ?? system.random.integer(DRAWN_SEED_LIMIT);
@@ -95,13 +102,12 @@ export async function draftOf(rooms: Rooms, caller: Caller, request: GenerationR
 }
 
 /** The model that will serve: the one named, or the first equivalent where nothing configured could ever run that one. */
-function modelFor(
-  { catalog, fleet }: Rooms,
+export function modelFor(
+  { catalog, fleet, settings }: Rooms,
   caller: Caller,
-  name: string,
-  fallback: GenerationRequest['fallback'],
+  { model = settings.defaultModel, fallback }: Pick<GenerationRequest, 'model' | 'fallback'>,
 ): Model {
-  const named = modelNamed(catalog, name);
+  const named = modelNamed(catalog, model);
   permit(caller, named);
   if (servable(fleet, named)) return named;
   const other = fallback === 'none' ? undefined : equivalents(catalog, named).find((m) => servable(fleet, m));
@@ -154,7 +160,7 @@ function checkLoras({ fleet }: Rooms, model: Model, params: Params): readonly st
 }
 
 /** `from`: prompt, seed, size and metadata of a finished generation; what is given overrides. */
-async function inherit(rooms: Rooms, caller: Caller, request: GenerationRequest): Promise<GenerationRequest> {
+export async function inherit(rooms: Rooms, caller: Caller, request: GenerationRequest): Promise<GenerationRequest> {
   if (request.from === undefined) return request;
   const base = await rooms.store.generations.get(request.from);
   if (base === null || base.workspaceId !== caller.workspace.id) {

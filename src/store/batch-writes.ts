@@ -93,7 +93,8 @@ export function batchWriting(): BatchWrites {
         const key = claim === null ? null : batchClaimOf(batch.workspaceId, claim.key);
         if (claim !== null && key !== null) {
           const row = (await claimed(tx.db, [key])).rows[0];
-          if (row !== undefined && row.created_at + CLAIM_MS > now) return alreadyMade(row, claim);
+          const made = row === undefined ? null : alreadyMade(row, claim, now);
+          if (made !== null) return made;
           if (row !== undefined) await unclaim(tx.db, [key]);
         }
         if (tx.books.workspace(batch.workspaceId) === undefined) {
@@ -162,9 +163,12 @@ const needsOf = (workspaceId: WorkspaceId): Needs => ({
 const keyOf = (row: { readonly item_key: string }): string => row.item_key;
 
 /** Apart from the keys of generations. */
-const batchClaimOf = (workspaceId: WorkspaceId, key: string): string => claimId(`batches of ${workspaceId}`, key);
+export const batchClaimOf = (workspaceId: WorkspaceId, key: string): string =>
+  claimId(`batches of ${workspaceId}`, key);
 
-function alreadyMade(row: BatchRow, claim: BatchClaim): BatchMade {
+/** Null: the key has expired. */
+export function alreadyMade(row: BatchRow, claim: BatchClaim, now: Millis): BatchMade | null {
+  if (row.created_at + CLAIM_MS <= now) return null;
   if (row.request_hash === claim.requestHash) return { outcome: 'replayed', batch: toBatch(row) };
   const why = `This idempotency key belongs to another batch, ${row.id}.`;
   return { outcome: 'refused', failure: failure('idempotency_conflict', why) };

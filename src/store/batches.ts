@@ -11,7 +11,7 @@ import { type Admitted, admission } from './admission.ts';
 import type { Transition } from './append.ts';
 import type { NewItem } from './batch-items.ts';
 import { toBatch } from './batch-rows.ts';
-import { type BatchClaim, type BatchMade, batchWriting } from './batch-writes.ts';
+import { alreadyMade, type BatchClaim, type BatchMade, batchClaimOf, batchWriting } from './batch-writes.ts';
 import { claimReading } from './claims.ts';
 import type { Database } from './database.ts';
 import { type Page, pageOf, placeOf } from './pages.ts';
@@ -29,6 +29,8 @@ export interface Batches {
    * counted here. Does not hold up the event loop for long, whatever the number of items.
    */
   create(batch: Batch, items: readonly NewItem[], claim: BatchClaim | null): Promise<BatchMade>;
+  /** What a making with this key would be answered now, without making anything; null: the key is free. */
+  made(workspaceId: WorkspaceId, claim: BatchClaim): Promise<BatchMade | null>;
   /** Appends items; the draft's `item` numbers are given here, on from `total`. Items whose key this batch has already are skipped. Null: someone moved first. */
   extend(current: Batch, items: readonly NewItem[], at: Millis): Promise<Batch | null>;
   /** New generations in the place of ended ones, by their `item`; the old ones stay as history and count no longer. The batch becomes `running`. Null: someone moved first. */
@@ -76,6 +78,7 @@ export function createBatches(
   const tallyOf = tallying();
   const claimed = claimReading();
   const byId = statement(sql<BatchRow>`select * from batches where id = ${''}`);
+  const byClaim = statement(sql<BatchRow>`select * from batches where claim = ${''}`);
   const held = statement(sql<Stored>`select submitted, changes from generations
     where batch_id = ${''} and item > ${0} and item is not null and status = 'queued' and lane is null
     order by item limit ${0}`);
@@ -89,6 +92,10 @@ export function createBatches(
 
   return {
     create: (batch, items, claim) => writer.submit(writes.create(batch, items, claim, clock.now())),
+    async made(workspaceId, claim) {
+      const row = (await byClaim(read, [batchClaimOf(workspaceId, claim.key)])).rows[0];
+      return row === undefined ? null : alreadyMade(row, claim, clock.now());
+    },
     extend: (current, items, at) => writer.submit(writes.extend(current, items, at, clock.now())),
     retry: (current, items, at) => writer.submit(writes.retry(current, items, at, clock.now())),
     change: async (current, event, tally) => writer.submit(writes.change(current, event, tally)),

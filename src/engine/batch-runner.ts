@@ -1,0 +1,222 @@
+// Works batches off. One loop looks at each batch that stirs: it judges the breaker, hands held items over while there is
+// room, clears away what a cancel or a halt leaves behind, and brings the batch to its end. Nothing it does depends on
+// what it did before, so a new process goes on where the last one died.
+
+import { setImmediate as turn } from 'node:timers/promises';
+import { type Batch, type BatchEvent, clearing, endOf, holdOf, judged, roomUnder } from '../domain/batch.ts';
+import { resumesIn } from '../domain/breaker.ts';
+import type { Workspace } from '../domain/caller.ts';
+import { type Failure, failure, GatewayError } from '../domain/failure.ts';
+import { type Generation, isFinal } from '../domain/generation.ts';
+import type { Lane } from '../domain/lane.ts';
+import { type GenerationId, type Millicredits, type Millis, toCredits, type WorkspaceId } from '../domain/units.ts';
+import { type Loop, startLoop } from '../system/system.ts';
+import type { Attempts } from './attempt.ts';
+import { type Book, createBook, type Work } from './batch-book.ts';
+import type { Recorder } from './record.ts';
+import type { Rooms } from './rooms.ts';
+
+/** Items cancelled, or handed over, in one turn of the event loop. */
+const SLICE = 50;
+const PAGE = 100;
+
+const BY_CALLER = failure('cancelled_by_caller', 'Its batch was cancelled on request.');
+const HALTED = failure('batch_halted', 'Its batch halted: too many of its items failed.');
+
+export interface RunnerOptions {
+  readonly rooms: Rooms;
+  readonly recorder: Recorder;
+  readonly attempts: Attempts;
+  readonly workspace: (id: WorkspaceId) => Promise<Workspace | null>;
+}
+
+export interface Runner {
+  readonly works: Book['works'];
+  /** Items of this lane are not to be started now. */
+  holds(lane: Lane): boolean;
+  /** Why an item is kept from starting by its batch; null: it is not. */
+  holdOn(g: Generation): 'paused' | 'breaker_open' | null;
+  /** Its place among the held items of its batch, from 1; null: nobody knows. */
+  place(g: Generation): number | null;
+  /** Items of it in work at once, at most. */
+  limitOf(batch: Batch): Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** Resolves once all open batches are known, so that none of a paused one is started. */
+export async function startRunner({ rooms, recorder, attempts, workspace }: RunnerOptions): Promise<Runner> {
+  const { store, settings } = rooms;
+  const { clock, log } = rooms.system;
+  let wake = () => {};
+  const book = createBook(store, recorder, () => wake());
+  book.open(await store.batches.open());
+
+  const change = async (work: Work, event: BatchEvent) => {
+    const { batch } = work;
+    if ((await store.batches.change(batch, event, await store.batches.tally(batch.id))) !== null) return;
+    const now = await store.batches.get(batch.id);
+    if (now !== null && now.seq > work.batch.seq) work.batch = now;
+    work.stirred = true;
+  };
+
+  const limitOf = async ({ workspaceId, concurrency }: Batch) =>
+    Math.min(concurrency, ((await workspace(workspaceId))?.limits ?? settings.limits).concurrency);
+
+  /** Hands over what there is room for. What does not fit waits for what is in work, which may give some back. */
+  const handOver = async (work: Work) => {
+    const { id } = work.batch;
+    const limit = await limitOf(work.batch);
+    let [cheapest, after] = [Number.POSITIVE_INFINITY, -1];
+    let refusal: Failure | null = null;
+    work.crowded = false;
+    while (work.inWork.size < limit && holdOf(work.batch) === null) {
+      const page = await store.batches.held(id, SLICE, after);
+      if (after < 0) work.next = page[0]?.item ?? work.next;
+      if (page.length === 0) {
+        work.mayHold = refusal !== null;
+        work.least = cheapest;
+        break;
+      }
+      const free = limit - work.inWork.size;
+      const fitting = page.filter((g) => g.quote.reserve < cheapest).slice(0, free);
+      after = (fitting.length < free ? page.at(-1) : fitting.at(-1))?.item ?? after;
+      const answers = await store.batches.admit(fitting, roomOf(work), clock.now());
+      for (const [n, answer] of answers.entries()) {
+        if (answer.outcome !== 'refused') continue;
+        work.crowded = answer.failure.code === 'queue_full';
+        if (work.crowded) return;
+        cheapest = Math.min(cheapest, (fitting[n] as Generation).quote.reserve);
+        refusal ??= answer.failure;
+      }
+      if (cheapest <= work.least) break;
+      await turn();
+    }
+    if (refusal !== null && work.inWork.size === 0) await cancelHeld(work, refusal, cheapest);
+  };
+
+  const roomOf = ({ batch, charged, inWork }: Work): Millicredits | null =>
+    roomUnder(
+      batch,
+      charged,
+      inWork.values().reduce((sum, one) => sum + one, 0),
+    );
+
+  /** Nothing of it is in work, so nothing will come back: what was too much now will always be. */
+  const cancelHeld = async (work: Work, refusal: Failure, cheapest: Millicredits) => {
+    for (let after = -1; work.inWork.size === 0 && holdOf(work.batch) === null; await turn()) {
+      const page = await store.batches.held(work.batch.id, SLICE, after);
+      if (page.length === 0) return;
+      after = page.at(-1)?.item ?? after;
+      const room = roomOf(work);
+      const short = page.filter((g) => g.quote.reserve >= cheapest);
+      await Promise.all(short.map((g) => cancel(g.id, shortage(g, room, refusal))));
+    }
+  };
+
+  const cancel = async (id: GenerationId, why: Failure) => {
+    const result = await recorder.insist(id, { type: 'cancelled', at: clock.now(), failure: why });
+    if (result?.moved) attempts.abort(id, new GatewayError(why));
+  };
+
+  /** A slice at a time: what was cancelled stirs the batch again. True: there was nothing left. */
+  const clearAway = async (work: Work) => {
+    const all = clearing(work.batch) === 'all';
+    for (const status of all ? (['queued', 'running'] as const) : (['queued'] as const)) {
+      const ids = await store.batches.idsIn(work.batch.id, status, SLICE);
+      await Promise.all(ids.map((id) => cancel(id, all ? BY_CALLER : HALTED)));
+      if (ids.length === 0) continue;
+      work.stirred = true;
+      return false;
+    }
+    return true;
+  };
+
+  /** Ends it when all its items have ended; waits for attached ones, which others work off. */
+  const end = async (work: Work) => {
+    const { id } = work.batch;
+    if (work.inWork.size > 0) return;
+    if (work.mayHold) work.mayHold = (await store.batches.held(id, 1)).length > 0;
+    if (work.mayHold) return;
+    const { batch } = work;
+    const tally = await store.batches.tally(id);
+    const event = endOf(batch, tally);
+    if (event !== null) await change(work, { type: event, at: clock.now() });
+    else if (tally.counts.queued + tally.counts.running > 0) await awaitOthers(work);
+  };
+
+  const awaitOthers = async (work: Work) => {
+    let cursor: string | undefined;
+    do {
+      const page = await store.batches.items(work.batch.id, { statuses: ['queued', 'running'] }, PAGE, cursor);
+      const ids = page.data.map((item) => item.generation.id);
+      book.await(work, ids);
+      for (const id of ids) if (isFinal((await recorder.get(id)) ?? ENDED)) work.stirred = true;
+      cursor = page.next ?? undefined;
+    } while (cursor !== undefined);
+  };
+
+  const look = async (work: Work) => {
+    if (!work.loaded) await book.load(work);
+    const verdict = judged(work.batch, work.outcomes, clock.now());
+    if (verdict !== null) return change(work, verdict);
+    if (holdOf(work.batch) === null) await handOver(work);
+    if (clearing(work.batch) === null || (await clearAway(work))) await end(work);
+  };
+
+  /** All that stir get their look, whatever goes wrong with one of them. */
+  const tick = async (): Promise<Millis | null> => {
+    let next: Millis | null = null;
+    const errors: unknown[] = [];
+    for (const work of book.works.values()) {
+      if (work.stirred || dueIn(work) === 0) {
+        work.stirred = false;
+        await look(work).catch((error: unknown) => {
+          work.stirred = true;
+          errors.push(error);
+        });
+      }
+      if (work.stirred) wake();
+      next = Math.min(next ?? Number.POSITIVE_INFINITY, dueIn(work) ?? Number.POSITIVE_INFINITY);
+    }
+    if (errors.length > 0) throw errors[0];
+    return next === Number.POSITIVE_INFINITY ? null : next;
+  };
+
+  /** Until its breaker is to be asked without anything having happened. */
+  const dueIn = ({ batch }: Work): Millis | null =>
+    batch.rules === null || clearing(batch) !== null ? null : resumesIn(batch.breaker, batch.rules, clock.now());
+
+  const workFor = ({ batchId, item }: Generation) =>
+    batchId === null || item === null ? undefined : book.works.get(batchId);
+
+  const loop: Loop = startLoop({ name: 'batches', clock, log, tick });
+  wake = loop.wake;
+  return {
+    works: book.works,
+    holds({ batchId, items }) {
+      const work = items && batchId !== null ? book.works.get(batchId) : undefined;
+      return work !== undefined && holdOf(work.batch) !== null;
+    },
+    holdOn(g) {
+      const work = workFor(g);
+      return work === undefined ? null : holdOf(work.batch);
+    },
+    place(g) {
+      const work = workFor(g);
+      return work === undefined ? null : Math.max(1, (g.item ?? 0) - work.next + 1);
+    },
+    limitOf,
+    stop: () => loop.stop(),
+  };
+}
+
+const ENDED = { state: { status: 'cancelled', failure: BY_CALLER, finishedAt: 0 } } as const;
+
+function shortage(g: Generation, room: Millicredits | null, refusal: Failure): Failure {
+  const need = toCredits(g.quote.reserve);
+  if (room !== null && g.quote.reserve > room) {
+    const why = `This costs up to ${need} credits; the batch's max_credits leaves ${toCredits(room)}.`;
+    return failure('budget_exceeded', why);
+  }
+  return refusal;
+}

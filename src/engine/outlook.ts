@@ -1,0 +1,51 @@
+// How the fleet stands to a generation: which nodes could run it, and how long it should take. Asked on every poll of a
+// queued generation, so it is remembered until the fleet or the catalog changes.
+
+import { findModel } from '../catalog/catalog.ts';
+import type { QueueReason } from '../contract/generations.ts';
+import type { Generation } from '../domain/generation.ts';
+import { laneOf } from '../domain/lane.ts';
+import { residencyKey } from '../domain/model.ts';
+import { matches } from '../domain/node.ts';
+import { obstacle } from '../domain/placement.ts';
+import type { Millis } from '../domain/units.ts';
+import { needsOf } from './availability.ts';
+import type { Rooms } from './rooms.ts';
+
+export interface Outlook {
+  /** `able`: nodes that could run it now. */
+  standing(g: Generation): { readonly reason: QueueReason; readonly able: number };
+  expected(g: Generation): { readonly renderMs: Millis; readonly loadMs: Millis };
+}
+
+export function createOutlook({ fleet, catalog }: Pick<Rooms, 'fleet' | 'catalog'>): Outlook {
+  const stands = new Map<string, { readonly reason: QueueReason; readonly able: number }>();
+  fleet.onChange(() => stands.clear());
+  catalog.onChange(() => stands.clear());
+
+  return {
+    standing(g) {
+      const { model: id, pictures } = laneOf(g);
+      const key = [id, ...pictures].join(' ');
+      const known = stands.get(key);
+      if (known) return known;
+      const model = findModel(catalog.current, id);
+      const needs = model ? needsOf(catalog, model, pictures) : [];
+      const kin = fleet.views().filter((n) => needs.some((r) => matches(n, r.route)));
+      const online = kin.filter((n) => n.status === 'online');
+      const able = online.filter((n) => needs.some((r) => obstacle(n, r) === null)).length;
+      const reason: QueueReason =
+        able > 0 ? 'waiting_for_slot' : online.length > 0 ? 'model_not_installed' : 'no_node_online';
+      const made = { reason, able };
+      stands.set(key, made);
+      return made;
+    },
+    expected(g) {
+      const model = findModel(catalog.current, g.model);
+      const fallback = { renderMs: model?.estimateMs ?? 10_000, loadMs: model?.coldMs ?? 0 };
+      const route = model?.routes[0];
+      const one = route ? fleet.estimate(residencyKey(route), null, fallback) : fallback;
+      return { renderMs: one.renderMs, loadMs: one.loadMs };
+    },
+  };
+}
