@@ -1,0 +1,117 @@
+// Commands about a batch that is there already, named by its id or by the file it came from: how it stands, its report,
+// and the four ways to intervene.
+
+import { writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Command } from 'commander';
+import type { Client } from '../client/client.ts';
+import type { BatchBody } from '../contract/batches.ts';
+import { readRows } from './batch-file.ts';
+import { readInput, stateFileOf, withLines } from './batch-run.ts';
+import { openState } from './batch-state.ts';
+import { endedOf, number, sayCounts, sayHold, sayPace, sayReport, saySpend } from './batch-text.ts';
+import { EXIT, InputError, remotely, withRemote } from './remote.ts';
+import { answer, facts, table } from './table.ts';
+import { ago, plain, tinted } from './words.ts';
+
+const NAMED = 'batch_…, or the file it came from';
+
+/** The batch of a file is what its state remembers. Throws InputError when there is none. */
+export async function batchIdOf(named: string): Promise<string> {
+  if (/^batch_[0-9A-Z]+$/.test(named)) return named;
+  const file = named.replace(/\.state\.json$/, '');
+  const { batch } = (await openState(stateFileOf(file))).state();
+  if (batch !== null) return batch;
+  throw new InputError(
+    `No run of ${file} is remembered here (${stateFileOf(basename(file))} is missing).`,
+    'Name the batch by its id: darkroom batch status lists them.',
+  );
+}
+
+export const statusCommand = withRemote(new Command('status'))
+  .description('how a batch stands; without a name, the latest batches')
+  .argument('[batch]', NAMED)
+  .action(
+    remotely(async ({ client, options }, named: string | undefined) => {
+      if (named === undefined) return listLatest(client, options);
+      const batch = await client.batches.get(await batchIdOf(named));
+      answer(options, batch, () => sayBatch(batch));
+      return EXIT.done;
+    }),
+  );
+
+async function listLatest({ batches }: Client, options: { readonly json?: boolean }): Promise<number> {
+  const page = await batches.list({ limit: 20 });
+  const rows = page.data.map((b) => [
+    b.id,
+    plain(b.name ?? ''),
+    tinted(b.status),
+    `${number(endedOf(b))}/${number(b.total)}`,
+    number(b.credits.charged),
+    ago(b.created_at),
+  ]);
+  answer(options, page, () =>
+    rows.length === 0 ? 'No batches yet.\n' : table(['id', 'name', 'status', 'ended', 'credits', 'created'], rows),
+  );
+  return EXIT.done;
+}
+
+const sayBatch = (b: BatchBody): string =>
+  facts([
+    ['batch', `${b.id}${b.name === null ? '' : `  ${plain(b.name)}`}`],
+    ['status', tinted(b.status)],
+    ['ended', `${number(endedOf(b))} of ${number(b.total)}`],
+    ['items', sayCounts(b) || 'none'],
+    ['credits', saySpend(b)],
+    ['time', sayPace(b, { perMinute: null }) || null],
+    ['held', sayHold(b)],
+    ['created', ago(b.created_at)],
+  ]);
+
+export const reportCommand = withRemote(new Command('report'))
+  .description('what a batch came to; without a name, the latest')
+  .argument('[batch]', NAMED)
+  .option('--out <file>', 'write the report there as JSON')
+  .action(
+    remotely<{ readonly out?: string }, [string | undefined]>(async ({ client, options }, named) => {
+      const id = named === undefined ? await latest(client) : await batchIdOf(named);
+      const report = withLines(await client.batches.report(id), await linesOf(named));
+      if (options.out !== undefined) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`);
+      answer(options, report, () => `${sayReport(report, { pictures: null, reportFile: options.out ?? null })}\n`);
+      return EXIT.done;
+    }),
+  );
+
+async function latest({ batches }: Client): Promise<string> {
+  const [first] = (await batches.list({ limit: 1 })).data;
+  if (first === undefined) throw new InputError('There is no batch yet.', 'darkroom batch run shots.jsonl makes one.');
+  return first.id;
+}
+
+/** Where its items stand in the file, if it was named by one. */
+async function linesOf(named: string | undefined): Promise<(index: number) => number | null> {
+  if (named === undefined || named.startsWith('batch_')) return () => null;
+  const { rows } = readRows(named, await readInput(named.replace(/\.state\.json$/, '')));
+  return (index) => rows[index]?.line ?? null;
+}
+
+type Act = (client: Client, id: string) => Promise<BatchBody>;
+
+const steer = (name: string, description: string, act: Act): Command =>
+  withRemote(new Command(name))
+    .description(description)
+    .argument('<batch>', NAMED)
+    .action(
+      remotely(async ({ client, options }, named: string) => {
+        const batch = await act(client, await batchIdOf(named));
+        answer(options, batch, () => sayBatch(batch));
+        return EXIT.done;
+      }),
+    );
+
+export const steeringCommands: readonly Command[] = [
+  steer('pause', 'start no more of its items; what runs ends', ({ batches }, id) => batches.pause(id)),
+  steer('resume', 'go on with a paused batch', ({ batches }, id) => batches.resume(id)),
+  steer('cancel', 'end it: what is queued or running is cancelled', ({ batches }, id) => batches.cancel(id)),
+  steer('retry', 'try its failed, timed out and halted items again', ({ batches }, id) => batches.retryFailed(id)),
+];
