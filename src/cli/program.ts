@@ -3,9 +3,11 @@
 
 import { Command, CommanderError } from 'commander';
 import pack from '../../package.json' with { type: 'json' };
+import { batchCommand } from './batch.ts';
 import { cancelCommand } from './cancel.ts';
 import { creditsCommand, usageCommand } from './credits.ts';
 import { demoCommand } from './demo.ts';
+import { doctorCommand } from './doctor.ts';
 import { EXIT, InputError } from './failing.ts';
 import { generateCommand } from './generate.ts';
 import { getCommand } from './get.ts';
@@ -29,6 +31,7 @@ export const program = new Command('darkroom')
   .addCommand(getCommand)
   .addCommand(listCommand)
   .addCommand(cancelCommand)
+  .addCommand(batchCommand)
   .addCommand(watchCommand)
   .addCommand(modelsCommand)
   .addCommand(mcpCommand)
@@ -41,6 +44,7 @@ export const program = new Command('darkroom')
   .commandsGroup('Run a gateway:')
   .addCommand(serveCommand)
   .addCommand(demoCommand)
+  .addCommand(doctorCommand)
   .addCommand(nodesCommand)
   .addCommand(workspacesCommand)
   .addCommand(keysCommand)

@@ -52,6 +52,18 @@ export function cut(text: string, length: number): string {
     : text;
 }
 
+/** Broken between words where the terminal ends, with `indent` before every line but the first; whole in a file. */
+export function wrapped(text: string, indent: string, { isTTY, columns } = process.stdout): string {
+  const room = isTTY && columns ? Math.max(30, columns - indent.length) : Number.POSITIVE_INFINITY;
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) ?? '';
+    if (line !== '' && line.length + 1 + word.length > room) lines.push(word);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines.join(`\n${indent}`);
+}
+
 type Style = Parameters<typeof styleText>[0];
 
 /** Colour where a person looks and has not asked for none (NO_COLOR); as it is otherwise. */

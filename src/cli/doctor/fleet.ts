@@ -1,0 +1,142 @@
+// Judges nodes and models: who is away, what cannot be made, and the shortest way to change that.
+
+import type { ModelBody } from '../../contract/models.ts';
+import type { NodeBody } from '../../contract/nodes.ts';
+import { HOSTED_BACKENDS, normalizeModelName } from '../../domain/model.ts';
+import { ago, count, gigabytes, plain } from '../words.ts';
+import { type Finding, ok, warn, wrong } from './finding.ts';
+import type { Survey } from './survey.ts';
+
+type Route = ModelBody['routes'][number];
+
+const HOSTED: ReadonlySet<string> = new Set(HOSTED_BACKENDS);
+/** How alike two names must be to be worth naming. */
+const ALIKE = 0.4;
+const MOST_NAMED = 3;
+
+export function judgeNodes({ nodes }: Survey): readonly Finding[] {
+  if (nodes.length === 0) return [wrong('nodes: there are none', 'darkroom nodes add rack-1 http://10.0.0.11:8188')];
+  return nodes.map(judgeNode);
+}
+
+function judgeNode(n: NodeBody): Finding {
+  const since = `since ${ago(n.since)}`;
+  const why = plain(n.why ?? 'no reason is known');
+  const server = plain([n.flavour ?? n.kind, n.version].filter(Boolean).join(' '));
+  if (n.status === 'wedged') {
+    return wrong(`${n.id}: answers but renders nothing any more, ${since} (${why})`, `Restart ${server} at ${n.url}.`);
+  }
+  if (n.status === 'draining') return warn(`${n.id}: gets no new work (${why})`, `darkroom nodes resume ${n.id}`);
+  if (n.status === 'offline') return wrong(`${n.id}: offline, ${since} (${why})`, wayBack(n));
+  if (n.checkpoints?.length === 0) {
+    return warn(
+      `${n.id}: online, ${server}, without a single checkpoint`,
+      'Put models on it, then it sees them by itself.',
+    );
+  }
+  const memory = n.memory ? `, ${gigabytes(n.memory.free_bytes)} of ${gigabytes(n.memory.total_bytes)} free` : '';
+  const models = n.checkpoints ? `, ${count(n.checkpoints.length, 'checkpoint')}` : '';
+  return ok(`${n.id}: online, ${server}${memory}${models}`);
+}
+
+function wayBack({ kind, url, why }: NodeBody): string {
+  if (/401|403|unauthor|forbid|password/i.test(why ?? '')) return 'Correct its auth in the settings.';
+  const flag = kind === 'comfyui' ? '--listen' : '--listen --api';
+  return `Start it at ${url}; on another machine it needs ${flag}. Try: curl ${url}/${kind === 'comfyui' ? 'system_stats' : 'sdapi/v1/options'}`;
+}
+
+export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[] {
+  const { models, nodes } = survey;
+  const can = models.filter((m) => m.usable);
+  const idle = models.filter((m) => !m.usable);
+  const [known, unknown] = partition(idle, (m) => m.routes.some((r) => kin(r, nodes).length > 0));
+  const nobody = unknown.length > 0 ? [explainNobody(unknown, survey)] : [];
+  const first =
+    can.length > 0
+      ? ok(`${can.length} of ${count(models.length, 'model')} can run now: ${can.map((m) => m.id).join(', ')}`)
+      : wrong('no model can run now', 'See what is said of each below; "sketch: true" in the settings needs no GPU.');
+  const retired = models.filter((m) => m.retires_at !== null && Date.parse(m.retires_at) <= now && m.usable);
+  return [
+    first,
+    ...known.map((m) => explain(m, nodes)),
+    ...nobody,
+    ...retired.map((m) =>
+      warn(`${m.id}: was to retire ${ago(m.retires_at as string, now)}`, 'Make its name an alias in models.yaml.'),
+    ),
+  ];
+}
+
+/** Nodes this route could ever go to. */
+const kin = ({ backend, labels }: Route, nodes: readonly NodeBody[]) =>
+  nodes.filter((n) => n.kind === backend && labels.every((label) => n.labels.includes(label)));
+
+/** Someone could serve it, and cannot: what exactly is missing there. */
+function explain(m: ModelBody, nodes: readonly NodeBody[]): Finding {
+  const routes = m.routes.filter((r) => kin(r, nodes).length > 0);
+  const why = [...new Set(routes.map((r) => plain(r.why_not ?? '')))].join('; ');
+  const todos = [...new Set(routes.map((r) => remedy(r, kin(r, nodes))))];
+  return wrong(`${m.id}: ${why}`, todos.join(' Or: '));
+}
+
+function remedy(route: Route, nodes: readonly NodeBody[]): string {
+  const online = nodes.filter((n) => n.status === 'online');
+  if (online.length === 0) return `Bring back ${nodes.map((n) => n.id).join(' or ')}.`;
+  const [, kind, missing] = /lacks the (checkpoint|node class|file) ([^;]+)/.exec(route.why_not ?? '') ?? [];
+  if (missing === undefined) return 'Look at the log of the gateway.';
+  const where = online.map((n) => n.id).join(' or ');
+  if (kind === 'node class') return `Install the custom nodes that bring ${missing} on ${where}, and restart it.`;
+  if (kind === 'file') return `Put ${missing} on ${where}, or name another file in workflow ${route.workflow}.`;
+  const near = nearest(
+    missing,
+    online.flatMap((n) => n.checkpoints ?? []),
+  );
+  const instead = near.length > 0 ? ` or write in models.yaml what is there: ${near.join(', ')}` : '';
+  return `Put ${missing} on ${where},${instead || ' or name one it has in models.yaml'}.`;
+}
+
+/** Nobody could ever serve these: one line for all, since a shipped catalog has many a studio does not want. */
+function explainNobody(idle: readonly ModelBody[], { nodes, models }: Survey): Finding {
+  const wanted = [...new Set(idle.flatMap((m) => m.routes.map((r) => wants(r, nodes))))];
+  const names = idle.map((m) => m.id).join(', ');
+  return warn(
+    `${idle.length} of ${count(models.length, 'model')} have nobody to run them: ${names} (it would take ${wanted.join(', ')})`,
+    'Add nodes: or accounts: to config/darkroom.yaml, or take them out of models.yaml.',
+  );
+}
+
+function wants({ backend, labels }: Route, nodes: readonly NodeBody[]): string {
+  if (HOSTED.has(backend)) return `an account at ${backend}`;
+  const there = nodes.filter((n) => n.kind === backend).map((n) => n.id);
+  const labelled = labels.length > 0 ? ` with the labels ${labels.join(', ')}` : '';
+  return `a ${backend} node${labelled}${there.length > 0 ? ` (which ${there.join(', ')} lacks)` : ''}`;
+}
+
+/** Names most like this one, best first. */
+export function nearest(name: string, among: readonly string[]): readonly string[] {
+  const scored = [...new Set(among)].map((other) => ({ other, score: likeness(name, other) }));
+  return scored
+    .filter(({ score }) => score >= ALIKE)
+    .sort((a, b) => b.score - a.score)
+    .slice(0, MOST_NAMED)
+    .map(({ other }) => other);
+}
+
+/** Shared pairs of letters (Dice), of the bare file names. */
+function likeness(a: string, b: string): number {
+  const [one, two] = [pairs(a), pairs(b)];
+  const shared = [...one].filter((p) => two.has(p)).length;
+  return one.size + two.size === 0 ? 0 : (2 * shared) / (one.size + two.size);
+}
+
+function pairs(name: string): Set<string> {
+  const bare = normalizeModelName(name)
+    .replace(/^.*\//, '')
+    .replace(/\.\w+$/, '')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]/g, '');
+  return new Set(Array.from({ length: Math.max(0, bare.length - 1) }, (_, i) => bare.slice(i, i + 2)));
+}
+
+function partition<T>(list: readonly T[], test: (item: T) => boolean): readonly [T[], T[]] {
+  return [list.filter(test), list.filter((item) => !test(item))];
+}
