@@ -146,10 +146,11 @@ export async function startSender({ rooms, generation, link }: SenderOptions): P
     const now = clock.now();
     const othersArrive = receivers.arrivedSince(receiver, delivery.attempts.at(-1)?.at ?? Number.MAX_SAFE_INTEGER);
     const then = afterTry(delivery, { attempt: made, retryAfterMs, othersArrive }, now, random.fraction());
+    const recovered = hasArrived(made) && arrived(receiver, delivery);
+    if (!hasArrived(made)) failed(receiver, delivery, made, retryAfterMs);
     await deliveries.attempted(delivery, made, { ...then, body: letter.body });
     if (then.state !== 'pending') ended[then.state]++;
-    if (hasArrived(made)) await arrived(receiver, delivery);
-    else failed(receiver, delivery, made, retryAfterMs);
+    if (recovered) await deliveries.dueNow(clock.now(), receiver);
   }
 
   /** What follows will reach nobody: dead without a try. */
@@ -207,11 +208,12 @@ export async function startSender({ rooms, generation, link }: SenderOptions): P
     }
   }
 
-  async function arrived(receiver: Receiver, { webhookId }: Delivery): Promise<void> {
+  /** True: it had been failing; what waits for it need wait no longer. */
+  function arrived(receiver: Receiver, { webhookId }: Delivery): boolean {
     tried.arrived++;
-    if (!receivers.arrived(receiver, clock.now())) return;
-    log.info({ webhook: webhookId, host: hostOf(receiver.url) }, 'a webhook receiver has recovered');
-    await deliveries.dueNow(clock.now(), receiver);
+    const recovered = receivers.arrived(receiver, clock.now());
+    if (recovered) log.info({ webhook: webhookId, host: hostOf(receiver.url) }, 'a webhook receiver has recovered');
+    return recovered;
   }
 
   function failed(receiver: Receiver, { webhookId }: Delivery, made: DeliveryAttempt, retryAfterMs: Millis | null) {

@@ -32,6 +32,8 @@ export interface HookReceiver extends AsyncDisposable {
   readonly most: number;
   /** Calls without an answer yet. */
   readonly open: number;
+  /** Bytes of dripped bodies. */
+  readonly dripped: number;
   behave(how: Behaviour | ((call: Call) => Behaviour)): void;
 }
 
@@ -43,6 +45,7 @@ export async function hookReceiver(first: Behaviour | ((call: Call) => Behaviour
   const open = new Set<ServerResponse>();
   let how = first;
   let most = 0;
+  let dripped = 0;
 
   const listener = await listen({
     port: 0,
@@ -52,7 +55,7 @@ export async function hookReceiver(first: Behaviour | ((call: Call) => Behaviour
       response.on('close', () => open.delete(response));
       const call = callOf(request, (await readBody(request, 1_000_000)).toString(), calls.length + 1);
       calls.push(call);
-      await answer(response, typeof how === 'function' ? how(call) : how);
+      await answer(response, typeof how === 'function' ? how(call) : how, () => dripped++);
     },
   });
   return {
@@ -64,6 +67,9 @@ export async function hookReceiver(first: Behaviour | ((call: Call) => Behaviour
     },
     get open() {
       return open.size;
+    },
+    get dripped() {
+      return dripped;
     },
     behave(next) {
       how = next;
@@ -78,17 +84,20 @@ function callOf(request: IncomingMessage, body: string, n: number): Call {
   return { n, path: request.url ?? '', headers, id, body, json: <T>() => JSON.parse(body) as T };
 }
 
-async function answer(response: ServerResponse, how: Behaviour): Promise<void> {
+async function answer(response: ServerResponse, how: Behaviour, onDrip: () => void): Promise<void> {
   if (how === 'hang') return;
   if (how === 'close') return void response.destroy();
-  if (how === 'drip') return drip(response);
+  if (how === 'drip') return drip(response, onDrip);
   if (how === 'huge') return send(response, 200, Array(50).fill(HUGE));
   if (typeof how === 'number') return send(response, how);
   send(response, how.status, '', how.headers);
 }
 
-function drip(response: ServerResponse): void {
+function drip(response: ServerResponse, onDrip: () => void): void {
   response.writeHead(200, { 'content-type': 'text/plain' });
-  const timer = setInterval(() => response.write('.'), DRIP_MS);
+  const timer = setInterval(() => {
+    response.write('.');
+    onDrip();
+  }, DRIP_MS);
   response.on('close', () => clearInterval(timer));
 }

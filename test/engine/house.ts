@@ -17,6 +17,7 @@ import { type Gateway, hashKey, openGateway, type Settings } from '../../src/eng
 import { type Fleet, openFleet } from '../../src/fleet/fleet.ts';
 import type { Media } from '../../src/media/media.ts';
 import { openStore, type Store } from '../../src/store/store.ts';
+import type { System } from '../../src/system/system.ts';
 import { type FakeBackends, fakeBackends } from '../fleet/fake-backend.ts';
 import { ManualClock, settle } from '../harness/manual-clock.ts';
 import { realSystem } from '../harness/system.ts';
@@ -31,6 +32,8 @@ export interface HouseOptions {
   readonly models?: readonly Partial<Model>[];
   /** More nodes, of other kinds. */
   readonly extra?: readonly { readonly id: string; readonly kind: 'comfyui' | 'sdapi' }[];
+  /** Parts of another outside world. */
+  readonly system?: Partial<Omit<System, 'clock'>>;
 }
 
 export interface House extends AsyncDisposable {
@@ -123,10 +126,11 @@ export async function openHouse({
   settings = {},
   models = [{}],
   extra = [],
+  system: outside = {},
 }: HouseOptions = {}): Promise<House> {
   const directory = await mkdtemp(join(tmpdir(), 'darkroom-engine-'));
   const clock = new ManualClock();
-  const system = realSystem(clock);
+  const system = { ...realSystem(clock), ...outside };
   const fakes = fakeBackends(clock);
   const media = memoryMedia();
   const listing = models.map(model);
