@@ -235,7 +235,7 @@ export async function openHouse({
   return house;
 }
 
-const WRITES = new Set(['append', 'insert']);
+const WRITES = new Set(['append', 'insert', 'attempted']);
 
 /** A store that can run full, and that a killed process can no longer reach: after death nothing it was asked ever answers. */
 function mortal<T extends object>(of: T, life: { alive: boolean; full: boolean }): T {
