@@ -1,50 +1,20 @@
 // `darkroom batch promote`: drafts that were liked become finals. Finished items are asked for again with another model,
 // same prompt, same seed, as a batch of its own that is run like any other.
 
-import { Command } from 'commander';
 import type { Client, ItemBody } from '../client/client.ts';
-import { list } from './arguments.ts';
-import { readRows } from './batch-file.ts';
+import type { PromoteGiven } from './batch-given.ts';
 import { type Item, sha256, slug } from './batch-items.ts';
 import { openLine } from './batch-line.ts';
-import { type RunOptions, readInput, runPlan, stateFileOf } from './batch-run.ts';
-import { openState } from './batch-state.ts';
-import { batchIdOf } from './batch-steer.ts';
-import { fail, InputError, type RemoteOptions, withRemote } from './remote.ts';
+import { batchIdOf, linesOf, picturesOf, shotsOf } from './batch-named.ts';
+import { readInput, runPlan } from './batch-run.ts';
+import { InputError } from './remote.ts';
 
-interface PromoteOptions extends RemoteOptions, RunOptions {
-  readonly model: string;
-  readonly items?: readonly string[];
-  readonly select?: string;
-  readonly succeeded?: true;
-  readonly out?: string;
-}
-
-export const promoteCommand = withRemote(new Command('promote'))
-  .description('make finals of drafts: finished items again, same prompt and seed, with another model')
-  .argument('<batch>', 'batch_…, or the file it came from')
-  .requiredOption('--model <model>', 'the better one')
-  .option('--items <numbers>', 'these, as their pictures are numbered: 3,17', list)
-  .option('--select <file>', 'those named in a file, one per line: a key, a gen_… id or the name of a picture')
-  .option('--succeeded', 'all that succeeded')
-  .option('--out <folder>', 'where the pictures go')
-  .option('--no-download', 'leave the pictures at the gateway')
-  .option('--dry-run', 'only say what it would cost')
-  .option('--strict', 'exit with 1 when any item fails')
-  .option('--yes', 'run as far as the credits go')
-  .action(async (named: string, options: PromoteOptions) => {
-    try {
-      process.exitCode = await promote(named, options);
-    } catch (error) {
-      fail(error, options);
-    }
-  });
-
-async function promote(named: string, options: PromoteOptions): Promise<number> {
+/** Answers with the exit status. */
+export async function promote(named: string, options: PromoteGiven): Promise<number> {
   const line = await openLine(options);
   const drafts = await draftsOf(line.client, named);
   const chosen = await choose(drafts, options);
-  const base = `${named}.${slug(options.model)}`;
+  const base = `${shotsOf(named) ?? named}.${slug(options.model)}`;
   return runPlan(
     line,
     {
@@ -76,18 +46,17 @@ async function draftsOf({ batches }: Client, named: string): Promise<readonly Dr
     cursor = page.next_cursor;
   }
   if (items.length === 0) throw new InputError(`Nothing of ${id} has succeeded.`);
-  const isFile = !named.startsWith('batch_');
-  const lines = isFile ? readRows(named, await readInput(named)).rows.map((row) => row.line) : [];
-  const pictures = isFile ? Object.entries((await openState(stateFileOf(named))).state().pictures) : [];
+  const lineOf = await linesOf(named);
+  const pictures = Object.entries(await picturesOf(named));
   return items.map(({ index, key, generation }) => ({
-    number: lines[index] ?? index,
+    number: lineOf(index) ?? index,
     key,
     id: generation.id,
     pictures: pictures.filter(([output]) => output.startsWith(`${generation.id}/`)).map(([, name]) => name),
   }));
 }
 
-async function choose(drafts: readonly Draft[], options: PromoteOptions): Promise<readonly Draft[]> {
+async function choose(drafts: readonly Draft[], options: PromoteGiven): Promise<readonly Draft[]> {
   const { items, select, succeeded } = options;
   if ([items, select, succeeded].filter((way) => way !== undefined).length !== 1) {
     throw new InputError('Say which: --items 3,17, --select FILE or --succeeded.');

@@ -7,10 +7,11 @@ import type { Client, ItemBody } from '../client/client.ts';
 import type { BatchBody, ReportBody } from '../contract/batches.ts';
 import { type Board, createBatchBoard } from './batch-board.ts';
 import { createDownloads, type Downloads } from './batch-downloads.ts';
+import type { RunOptions } from './batch-given.ts';
 import type { Item } from './batch-items.ts';
 import { createSender, type Terms } from './batch-send.ts';
 import { openState, remembered, type StateFile, sayChanges } from './batch-state.ts';
-import { endedOf, judgeProjection, type LinedReport, sayProjection, sayReport } from './batch-text.ts';
+import { endedOf, judgeProjection, sayProjection, sayReport, withLines } from './batch-text.ts';
 import { interruption } from './interruption.ts';
 import { readyFolder } from './pictures.ts';
 import { CommandError, EXIT, InputError } from './remote.ts';
@@ -27,15 +28,6 @@ export interface Plan {
   readonly out: string | undefined;
   /** How to go on, as it is typed. */
   readonly again: string;
-}
-
-export interface RunOptions {
-  readonly json?: boolean;
-  readonly dryRun?: boolean;
-  readonly strict?: boolean;
-  readonly yes?: boolean;
-  readonly download: boolean;
-  readonly retryFailed?: boolean;
 }
 
 /** The client, its gateway's address, and word of whether that answers (null: it does again). */
@@ -254,11 +246,6 @@ async function layOnDesk({ plan, options, downloads, folder }: Desk, report: Rep
   }
   return exitOf(report, downloads?.counts().failed.length ?? 0, options.strict === true);
 }
-
-export const withLines = (report: ReportBody, line: (index: number) => number | null): LinedReport => ({
-  ...report,
-  failures: report.failures.map((f) => ({ line: line(f.index), ...f })),
-});
 
 /** 0 when it ended by itself and something came of it; with `strict`, only when everything did. */
 export function exitOf({ status, counts, total }: ReportBody, notFetched: number, strict: boolean): number {

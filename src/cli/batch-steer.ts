@@ -2,31 +2,18 @@
 // and the four ways to intervene.
 
 import { writeFile } from 'node:fs/promises';
-import { basename } from 'node:path';
 import { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { BatchBody } from '../contract/batches.ts';
-import { readRows } from './batch-file.ts';
-import { readInput, stateFileOf, withLines } from './batch-run.ts';
-import { openState } from './batch-state.ts';
-import { endedOf, number, sayCounts, sayHold, sayPace, sayReport, saySpend } from './batch-text.ts';
+import { endedOf, number, sayCounts, sayHold, sayPace, sayReport, saySpend, withLines } from './batch-text.ts';
 import { EXIT, InputError, remotely, withRemote } from './remote.ts';
 import { answer, facts, table } from './table.ts';
 import { ago, plain, tinted } from './words.ts';
 
 const NAMED = 'batch_…, or the file it came from';
 
-/** The batch of a file is what its state remembers. Throws InputError when there is none. */
-export async function batchIdOf(named: string): Promise<string> {
-  if (/^batch_[0-9A-Z]+$/.test(named)) return named;
-  const file = named.replace(/\.state\.json$/, '');
-  const { batch } = (await openState(stateFileOf(file))).state();
-  if (batch !== null) return batch;
-  throw new InputError(
-    `No run of ${file} is remembered here (${stateFileOf(basename(file))} is missing).`,
-    'Name the batch by its id: darkroom batch status lists them.',
-  );
-}
+/** What reads files is loaded only where a batch is looked up. */
+const idOf = async (named: string): Promise<string> => (await import('./batch-named.ts')).batchIdOf(named);
 
 export const statusCommand = withRemote(new Command('status'))
   .description('how a batch stands; without a name, the latest batches')
@@ -34,7 +21,7 @@ export const statusCommand = withRemote(new Command('status'))
   .action(
     remotely(async ({ client, options }, named: string | undefined) => {
       if (named === undefined) return listLatest(client, options);
-      const batch = await client.batches.get(await batchIdOf(named));
+      const batch = await client.batches.get(await idOf(named));
       answer(options, batch, () => sayBatch(batch));
       return EXIT.done;
     }),
@@ -74,8 +61,9 @@ export const reportCommand = withRemote(new Command('report'))
   .option('--out <file>', 'write the report there as JSON')
   .action(
     remotely<{ readonly out?: string }, [string | undefined]>(async ({ client, options }, named) => {
-      const id = named === undefined ? await latest(client) : await batchIdOf(named);
-      const report = withLines(await client.batches.report(id), await linesOf(named));
+      const id = named === undefined ? await latest(client) : await idOf(named);
+      const { linesOf } = await import('./batch-named.ts');
+      const report = withLines(await client.batches.report(id), await linesOf(named ?? id));
       if (options.out !== undefined) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`);
       answer(options, report, () => `${sayReport(report, { pictures: null, reportFile: options.out ?? null })}\n`);
       return EXIT.done;
@@ -88,13 +76,6 @@ async function latest({ batches }: Client): Promise<string> {
   return first.id;
 }
 
-/** Where its items stand in the file, if it was named by one. */
-async function linesOf(named: string | undefined): Promise<(index: number) => number | null> {
-  if (named === undefined || named.startsWith('batch_')) return () => null;
-  const { rows } = readRows(named, await readInput(named.replace(/\.state\.json$/, '')));
-  return (index) => rows[index]?.line ?? null;
-}
-
 type Act = (client: Client, id: string) => Promise<BatchBody>;
 
 const steer = (name: string, description: string, act: Act): Command =>
@@ -103,7 +84,7 @@ const steer = (name: string, description: string, act: Act): Command =>
     .argument('<batch>', NAMED)
     .action(
       remotely(async ({ client, options }, named: string) => {
-        const batch = await act(client, await batchIdOf(named));
+        const batch = await act(client, await idOf(named));
         answer(options, batch, () => sayBatch(batch));
         return EXIT.done;
       }),

@@ -101,6 +101,11 @@ export type LinedReport = Omit<ReportBody, 'failures'> & {
   readonly failures: readonly (ReportBody['failures'][number] & { readonly line: number | null })[];
 };
 
+export const withLines = (report: ReportBody, line: (index: number) => number | null): LinedReport => ({
+  ...report,
+  failures: report.failures.map((f) => ({ line: line(f.index), ...f })),
+});
+
 export interface Desk {
   /** Null: none were fetched. */
   readonly pictures: { readonly saved: number; readonly folder: string; readonly failed: readonly string[] } | null;

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { until } from '../harness/manual-clock.ts';
 
-const ENTRY = fileURLToPath(new URL('./batch-entry.ts', import.meta.url));
+const ENTRY = fileURLToPath(new URL('../../src/cli/cli.ts', import.meta.url));
 
 export interface Running {
   readonly child: ChildProcess;
