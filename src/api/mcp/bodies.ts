@@ -27,9 +27,9 @@ export function generationBody(g: GenerationBody): Record<string, unknown> {
   };
 }
 
-/** What a submit answers: without the prompts, which the agent has just written. */
+/** What a submit answers: without the prompts, which the agent has just written, and the course of its attempts. */
 export function submittedBody(
-  { prompt: _prompt, negative_prompt: _negative, ...g }: GenerationBody,
+  { prompt: _prompt, negative_prompt: _negative, attempts: _attempts, ...g }: GenerationBody,
   more: { readonly replayed: boolean; readonly credits_reserved: number; readonly credits_available: number },
 ): Record<string, unknown> {
   const { replayed, ...credits } = more;

@@ -4,7 +4,7 @@
 import type { CallToolResult, ContentBlock } from '@modelcontextprotocol/server';
 import { renderError } from '../../contract/errors.ts';
 import type { GenerationBody } from '../../contract/generations.ts';
-import { GatewayError, toFailure } from '../../domain/failure.ts';
+import { toFailure } from '../../domain/failure.ts';
 
 const text = (body: object): ContentBlock => ({ type: 'text', text: JSON.stringify(body) });
 
@@ -28,14 +28,18 @@ export function links(g: GenerationBody): ContentBlock[] {
 
 /** What the call failed of, in the contract's words. Tells `fault` of errors that are nobody's answer. */
 export function failed(error: unknown, fault: (error: unknown) => void): CallToolResult {
-  const body = toldBy(error);
-  if (body === null && !(error instanceof GatewayError)) fault(error);
-  return { content: [text(body ?? renderError(toFailure(error)))], isError: true };
+  const told = errorBody(error);
+  if (told.error.code === 'internal') fault(error);
+  return { content: [text(told)], isError: true };
 }
 
-/** The client's errors carry the contract's fields themselves. */
-function toldBy(error: unknown): object | null {
-  if (!(error instanceof Error) || error.name !== 'DarkroomError') return null;
-  const { code, message, retryable, advice, details } = error as unknown as Readonly<Record<string, unknown>>;
-  return { error: { code, message, retryable, advice, ...(details === undefined ? {} : { details }) } };
+export interface Told {
+  readonly error: { readonly code: string; readonly message: string };
+}
+
+/** The contract's error object, whether the engine threw it or the client. */
+export function errorBody(error: unknown): Told {
+  if (!(error instanceof Error) || error.name !== 'DarkroomError') return renderError(toFailure(error));
+  const { code, message, retryable, advice, details } = error as Error & Readonly<Record<string, unknown>>;
+  return { error: { code, message, retryable, advice, ...(details === undefined ? {} : { details }) } } as Told;
 }

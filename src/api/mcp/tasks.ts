@@ -11,11 +11,9 @@ import {
   type ServerContext,
 } from '@modelcontextprotocol/server';
 import { z } from 'zod';
-import { renderError } from '../../contract/errors.ts';
 import type { GenerationBody } from '../../contract/generations.ts';
-import { toFailure } from '../../domain/failure.ts';
 import { generationBody, isFinal } from './bodies.ts';
-import { answer, links } from './results.ts';
+import { answer, errorBody, links } from './results.ts';
 import type { Studio } from './studio.ts';
 
 const EXTENSION = 'io.modelcontextprotocol/tasks';
@@ -87,8 +85,8 @@ function statusOf(g: GenerationBody): 'working' | 'completed' | 'cancelled' {
 
 /** The contract's error travels as data. */
 function refused(error: unknown): ProtocolError {
-  const failure = toFailure(error);
-  const known = failure.code === 'not_found' || failure.code === 'forbidden';
-  const code = known ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
-  return new ProtocolError(code, failure.message, renderError(failure));
+  const told = errorBody(error);
+  const asked = told.error.code === 'not_found' || told.error.code === 'forbidden';
+  const code = asked ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
+  return new ProtocolError(code, told.error.message, told);
 }
