@@ -15,6 +15,8 @@ export interface Database {
   readonly clustered: RawBuilder<unknown>;
   /** Resolves when everything committed before the call survives a power loss. Does not block the event loop. */
   durable(): Promise<void>;
+  /** Between transactions: keeps the engine's own log short. Resolves when the writer may go on. */
+  tidy(): Promise<void>;
   /** Keeps other gateways from migrating until the transaction ends. */
   lockMigrations(db: Transaction<Schema>): Promise<void>;
   close(): Promise<void>;

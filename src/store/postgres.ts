@@ -61,6 +61,8 @@ export function openPostgres(url: string): Database {
     clustered: sql``,
     /** Its commits are durable when they answer. */
     durable: () => Promise.resolve(),
+    /** It tidies up by itself. */
+    tidy: () => Promise.resolve(),
     async lockMigrations(trx) {
       await sql`select pg_advisory_xact_lock(${MIGRATION_LOCK}::bigint)`.execute(trx);
     },

@@ -44,7 +44,10 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-export function createWriter(database: Pick<Database, 'write' | 'durable'>, clock: Pick<Clock, 'sleep'>): Writer {
+export function createWriter(
+  database: Pick<Database, 'write' | 'durable' | 'tidy'>,
+  clock: Pick<Clock, 'sleep'>,
+): Writer {
   const begin = transactions();
   const listeners = new Set<(recorded: readonly Recorded[]) => void>();
   const queue: Waiting[] = [];
@@ -86,7 +89,7 @@ export function createWriter(database: Pick<Database, 'write' | 'durable'>, cloc
       );
       for (const { group, recorded } of done) {
         if (failed) for (const one of group) one.reject(failed.error);
-        else tell(group, recorded);
+        else await tell(group, recorded);
       }
     }
     answering = null;
@@ -102,13 +105,20 @@ export function createWriter(database: Pick<Database, 'write' | 'durable'>, cloc
       }
     }
   };
-  /** A listener that throws is a bug and nobody's to handle, so it ends the process like any; all others hear first. */
-  const tell = (group: readonly Waiting[], recorded: readonly Recorded[]) => {
-    for (const listener of recorded.length > 0 ? listeners : []) {
-      try {
-        listener(recorded);
-      } catch (error) {
-        void Promise.reject(error);
+  /**
+   * A listener that throws is a bug and nobody's to handle, so it ends the process like any; all others hear first. A
+   * crowd is told in several turns, in order.
+   */
+  const tell = async (group: readonly Waiting[], recorded: readonly Recorded[]) => {
+    for (let from = 0; from < recorded.length; from += GROUP) {
+      if (from > 0) await turn();
+      const some = recorded.slice(from, from + GROUP);
+      for (const listener of listeners) {
+        try {
+          listener(some);
+        } catch (error) {
+          void Promise.reject(error);
+        }
       }
     }
     for (const one of group) one.answer();
@@ -128,6 +138,7 @@ export function createWriter(database: Pick<Database, 'write' | 'durable'>, cloc
     do {
       await gather();
       await commit(take(queue));
+      await database.tidy();
     } while (queue.length > 0);
     working = null;
   };

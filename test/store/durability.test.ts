@@ -40,7 +40,7 @@ beforeEach(async () => {
     new Promise<void>((resolve, reject) => {
       syncs.push({ done: resolve, fail: () => reject(new Error('EIO: i/o error, fdatasync')) });
     });
-  writer = createWriter({ write: database.write, durable }, clock);
+  writer = createWriter({ ...database, durable }, clock);
   generations = createGenerations(database, writer, clock);
   const studio = { id: 'studio', name: 'studio', credits: 1_000_000, limits: DEFAULT_LIMITS, provenance: true };
   const founded = createAccounts(database, writer, clock).createWorkspace(studio, START);
