@@ -35,7 +35,7 @@ export const doctorCommand = withRemote(command).action(async (options: RemoteOp
 
 async function examine(options: RemoteOptions): Promise<readonly Section[]> {
   const { checkNode, checkSettings } = await import('./doctor/settings.ts');
-  const { config, found } = checkSettings(process.env, process.cwd());
+  const { config, findings: settings } = checkSettings(process.env, process.cwd());
   const place = await locate(options, { ...process.env, ...(config && asEnvironment(config)) });
   const machine = { title: 'This machine', findings: [checkNode()] };
   const { checkAlive } = await import('./doctor/gateway.ts');
@@ -49,7 +49,7 @@ async function examine(options: RemoteOptions): Promise<readonly Section[]> {
     ];
   const here = config === null ? { findings: [], survey: null } : await examineHere(config, !alive);
   return [
-    { ...machine, findings: [...machine.findings, found, ...here.findings] },
+    { ...machine, findings: [...machine.findings, ...settings, ...here.findings] },
     { title: 'Gateway', findings: [...(alive ? findings : findings.map(notRunning)), ...gateway.findings] },
     ...(await judge(gateway.survey ?? here.survey)),
   ];

@@ -2,6 +2,7 @@
 // picture given as a file is uploaded first.
 
 import { openAsBlob } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { GenerationRequest } from '../contract/generations.ts';
 import { lora, number, type Pairs, pair, wholeNumber } from './arguments.ts';
@@ -101,10 +102,16 @@ function slotValue(text: string): string | number | boolean {
 
 async function source(picture: string | undefined, place: Place): Promise<string | undefined> {
   if (picture === undefined || /^(https:|data:|upl_|gen_)/.test(picture)) return picture;
-  const bytes = await openAsBlob(picture).catch(() => {
-    throw new InputError(`There is no picture to read at ${picture}.`, 'Give a file, an https: URL, upl_… or gen_….');
-  });
-  return upload(bytes, place);
+  return upload(await open(picture), place);
+}
+
+async function open(path: string): Promise<Blob> {
+  try {
+    if ((await stat(path)).isFile()) return await openAsBlob(path);
+  } catch {
+    throw new InputError(`There is no picture to read at ${path}.`, 'Give a file, an https: URL, upl_… or gen_….');
+  }
+  throw new InputError(`${path} is not a file.`);
 }
 
 async function upload(bytes: Blob, { url, key }: Place): Promise<string> {

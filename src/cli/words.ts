@@ -52,8 +52,11 @@ export function cut(text: string, length: number): string {
     : text;
 }
 
+type Terminal = Pick<NodeJS.WriteStream, 'isTTY' | 'columns'>;
+
 /** Broken between words where the terminal ends, with `indent` before every line but the first; whole in a file. */
-export function wrapped(text: string, indent: string, { isTTY, columns } = process.stdout): string {
+export function wrapped(text: string, indent: string, stream: Terminal = process.stdout): string {
+  const { isTTY, columns } = stream;
   const room = isTTY && columns ? Math.max(30, columns - indent.length) : Number.POSITIVE_INFINITY;
   const lines = [''];
   for (const word of text.split(' ')) {

@@ -20,14 +20,14 @@ export function judgeNodes({ nodes }: Survey): readonly Finding[] {
 }
 
 function judgeNode(n: NodeBody): Finding {
-  const since = `since ${ago(n.since)}`;
+  const since = `last change ${ago(n.since)}`;
   const why = plain(n.why ?? 'no reason is known');
   const server = plain([n.flavour ?? n.kind, n.version].filter(Boolean).join(' '));
   if (n.status === 'wedged') {
-    return wrong(`${n.id}: answers but renders nothing any more, ${since} (${why})`, `Restart ${server} at ${n.url}.`);
+    return wrong(`${n.id}: answers but renders nothing any more (${why}; ${since})`, `Restart ${server} at ${n.url}.`);
   }
   if (n.status === 'draining') return warn(`${n.id}: gets no new work (${why})`, `darkroom nodes resume ${n.id}`);
-  if (n.status === 'offline') return wrong(`${n.id}: offline, ${since} (${why})`, wayBack(n));
+  if (n.status === 'offline') return wrong(`${n.id}: offline (${why}; ${since})`, wayBack(n));
   if (n.checkpoints?.length === 0) {
     return warn(
       `${n.id}: online, ${server}, without a single checkpoint`,
@@ -40,9 +40,11 @@ function judgeNode(n: NodeBody): Finding {
 }
 
 function wayBack({ kind, url, why }: NodeBody): string {
-  if (/401|403|unauthor|forbid|password/i.test(why ?? '')) return 'Correct its auth in the settings.';
-  const flag = kind === 'comfyui' ? '--listen' : '--listen --api';
-  return `Start it at ${url}; on another machine it needs ${flag}. Try: curl ${url}/${kind === 'comfyui' ? 'system_stats' : 'sdapi/v1/options'}`;
+  const other = /so its kind is "(\w+)"/.exec(why ?? '')?.[1];
+  if (other !== undefined) return `Write kind: ${other} for it in the settings.`;
+  if (/\b40[13]\b|password|credentials/i.test(why ?? '')) return 'Correct its auth in the settings.';
+  const [flags, path] = kind === 'comfyui' ? ['--listen', 'system_stats'] : ['--listen --api', 'sdapi/v1/options'];
+  return `Start it at ${url} (to be reached from another machine, with ${flags}). Try: curl ${url}/${path}`;
 }
 
 export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[] {

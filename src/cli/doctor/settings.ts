@@ -14,22 +14,23 @@ const TOO_LITTLE_BYTES = 200e6;
 const DATABASE_MS = 5_000;
 const SHORT_KEY = 16;
 
-/** The settings, null when they cannot be used, and what was found on the way. */
-export function checkSettings(
-  env: Environment,
-  cwd: string,
-): { readonly config: Config | null; readonly found: Finding } {
+export interface SettingsFound {
+  /** Null: they cannot be used. */
+  readonly config: Config | null;
+  readonly findings: readonly Finding[];
+}
+
+export function checkSettings(env: Environment, cwd: string): SettingsFound {
   const file = relative(cwd, env.DARKROOM_CONFIG || join(cwd, 'config', 'darkroom.yaml'));
   try {
     const config = loadConfig(env, cwd);
-    const says = existsSync(resolve(cwd, file))
-      ? `${file} and DARKROOM_*`
-      : `DARKROOM_* and defaults (there is no ${file})`;
-    return { config, found: ok(`settings: ${says}`) };
+    const there = existsSync(resolve(cwd, file));
+    const says = there ? `${file} and DARKROOM_*` : `DARKROOM_* and defaults (there is no ${file})`;
+    return { config, findings: [ok(`settings: ${says}`)] };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    const says = `settings: ${error.message.replaceAll('\n', '; ')}`;
-    return { config: null, found: wrong(says, 'Correct it there; the gateway does not start with it.') };
+    const todo = 'Correct it there; the gateway does not start with it.';
+    return { config: null, findings: error.message.split('\n').map((line) => wrong(`settings: ${line}`, todo)) };
   }
 }
 
