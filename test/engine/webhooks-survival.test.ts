@@ -89,7 +89,7 @@ describe('the log', () => {
     const { id } = await h.finish();
     const kept = await until(async () => {
       const rows = await h.deliveries();
-      return rows.length === 2 && rows.some((d) => d.state === 'delivered') && rows;
+      return rows.length === 2 && rows.some((d) => d.state === 'delivered') ? rows : null;
     }, 'two to be left');
     expect(kept.map((d) => [d.generationId, d.state]).sort()).toEqual([
       [id, 'delivered'],
