@@ -95,12 +95,13 @@ function createTeller(
   };
 
   return {
-    /** Reads on from the first page with open items, until it has met as many as have ended. */
+    /** Reads on from the first page with open items until it has met as many as have ended; from the start when some were put back. */
     async news(batch: BatchBody): Promise<void> {
       const ended = endedOf(batch);
-      if (ended < lastEnded) front = undefined;
+      const putBack = ended < lastEnded;
       lastEnded = ended;
-      if (told.size < ended) await scan(front, () => told.size >= ended);
+      if (putBack) front = undefined;
+      if (putBack || told.size < ended) await scan(front, () => !putBack && told.size >= ended);
     },
     /** All of it: some may have been put back and ended again behind the front, unnoticed. */
     rest: () => scan(undefined, () => false),

@@ -33,11 +33,11 @@ export class DarkroomError extends Error {
   readonly code: ErrorCode;
   readonly advice: string;
   readonly retryable: boolean;
-  readonly status?: number;
-  readonly generation?: GenerationBody;
-  readonly details?: readonly { readonly path: string; readonly message: string }[];
-  readonly requestId?: string;
-  readonly retryAfterSeconds?: number;
+  declare readonly status?: number;
+  declare readonly generation?: GenerationBody;
+  declare readonly details?: readonly { readonly path: string; readonly message: string }[];
+  declare readonly requestId?: string;
+  declare readonly retryAfterSeconds?: number;
 
   constructor({ message, cause, ...facts }: ErrorFacts) {
     super(message, cause === undefined ? undefined : { cause });
@@ -52,7 +52,7 @@ export class DarkroomError extends Error {
 export const unreachable = (origin: string, cause: unknown): DarkroomError =>
   new DarkroomError({
     code: 'unreachable',
-    message: `No connection to the gateway at ${origin}.`,
+    message: `No answer from ${origin}.`,
     advice: 'Check that the gateway runs and that its address is right, then send again.',
     retryable: true,
     cause,
@@ -88,7 +88,8 @@ export function refused(response: Response, body: unknown): DarkroomError {
   const seconds = retryAfter(response.headers.get('retry-after'));
   const more = { status, ...(seconds === undefined ? {} : { retryAfterSeconds: seconds }) };
   if (error !== undefined) return fromWire(error, more);
-  if (status >= 300 && status < 400) {
+  // A browser shows a redirect that it did not follow as status 0.
+  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
     return badAnswer('The address answers with a redirect.', false, {
       advice: 'Use the address that it redirects to.',
       ...more,

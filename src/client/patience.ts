@@ -9,9 +9,11 @@ const CAP_MS = 8_000;
 /** However long the gateway asks us to stay away. */
 const LONGEST_RETRY_AFTER_MS = 60_000;
 
-/** No connection, too many requests, a restart, a lost answer. Any error may say so as ours do. */
+/** No connection, too many requests, a restart, a lost answer. Another's error counts by its code or status. */
 export function isTransient(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && (error as Partial<DarkroomError>).retryable === true;
+  if (typeof error !== 'object' || error === null) return false;
+  const { retryable, code, status } = error as Partial<DarkroomError>;
+  return retryable ?? (code === 'unreachable' || status === 429 || status === 503);
 }
 
 /** What the gateway asked for with Retry-After; 0 when nothing. */

@@ -25,7 +25,12 @@ describe('runBatch', () => {
   it('makes the batch under a key, follows it, and answers with the report', async () => {
     const batch = batchDouble(3);
     const { url, asked } = await startRough([batch.answer]);
-    const { client } = toldBy(url, [() => batch.end(1, 'failed'), () => batch.end(0, 'succeeded'), () => end(2)]);
+    const { client } = toldBy(url, [
+      () => batch.end(1, 'failed'),
+      () => batch.set({ eta_seconds: 1 }),
+      () => batch.end(0, 'succeeded'),
+      () => end(2),
+    ]);
     const end = (index: number) => {
       batch.end(index, 'succeeded');
       batch.finish();
@@ -43,8 +48,20 @@ describe('runBatch', () => {
       [2, 'succeeded'],
     ]);
     expect(counts).toEqual([0, 0, 1, 2]);
-    expect(JSON.parse(asked[0]?.body as string)).toMatchObject({ idempotency_key: expect.stringMatching(/^client-/) });
     expect(asked.filter((a) => a.method === 'POST')).toHaveLength(1);
+  });
+
+  it('sends a key of its own for each batch, and the one it is given', async () => {
+    const batch = batchDouble(0);
+    batch.finish();
+    const { url, asked } = await startRough([batch.answer]);
+    const { client } = toldBy(url, []);
+    for (const more of [{}, {}, { idempotency_key: 'mine' }]) await client.runBatch({ items: [], ...more });
+    const keys = asked.flatMap((a) =>
+      a.body ? [(JSON.parse(a.body) as { idempotency_key: string }).idempotency_key] : [],
+    );
+    expect([new Set(keys).size, keys[2]]).toEqual([3, 'mine']);
+    expect(keys[0]).toMatch(/^client-/);
   });
 
   it('takes up one by its id and tells what had ended before', async () => {
@@ -94,19 +111,31 @@ describe('runBatch', () => {
     expect(pages(other.asked)).toBeLessThanOrEqual(20);
   });
 
-  it('tells one that was put back again, once it has ended as another generation', async () => {
-    const batch = batchDouble(2);
+  it.each([
+    ['seen in between', true],
+    ['ended again before anyone looked', false],
+  ])('tells one that was put back once more, as another generation: %s', async (_, seen) => {
+    const batch = batchDouble(150);
+    for (let i = 0; i < 120; i++) batch.end(i, 'failed');
     const { url } = await startRough([batch.answer]);
-    const { client } = toldBy(url, [
-      () => batch.end(0, 'failed'),
-      () => batch.end(0, null),
-      () => batch.end(0, 'succeeded'),
-      () => batch.end(1, 'succeeded'),
-      () => batch.finish(),
-    ]);
     const told: string[] = [];
+    const before: string[] = [];
+    const again = () => batch.end(3, 'succeeded');
+    const { client } = toldBy(url, [
+      () => {
+        batch.end(3, null);
+        if (!seen) again();
+      },
+      ...(seen ? [again] : []),
+      () => {
+        before.push(...told);
+        batch.finish();
+      },
+    ]);
     await client.runBatch({ id: 'batch_1' }, { onItem: (i) => told.push(i.generation.id) });
-    expect(told).toEqual(['gen_0_1', 'gen_0_2', 'gen_1_1']);
+    expect(told).toHaveLength(121);
+    expect(told.at(-1)).toBe('gen_3_2');
+    expect(before.includes('gen_3_2')).toBe(seen);
   });
 
   it('asks as often as makes sense: a tenth of what is left, between one and eight seconds', async () => {

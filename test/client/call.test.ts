@@ -43,7 +43,7 @@ describe('an answer that is none', () => {
     const error = await errorOf(createClient({ url: 'http://127.0.0.1:1', key: 'k' }).credits());
     expect(error).toMatchObject({
       code: 'unreachable',
-      message: 'No connection to the gateway at http://127.0.0.1:1.',
+      message: 'No answer from http://127.0.0.1:1.',
     });
   });
 

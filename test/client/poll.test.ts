@@ -114,6 +114,16 @@ describe('trouble on the way', () => {
     expect(waits).toHaveLength(30);
   });
 
+  it("is known in another's errors by code or status", async () => {
+    const { sleep } = recordedSleep();
+    const others = [{ code: 'unreachable' }, { status: 429 }, { status: 503 }].map((e) =>
+      Object.assign(new Error('x'), e),
+    );
+    expect((await pollGeneration('gen_1', getter(...others, done()), { sleep })).status).toBe('succeeded');
+    const final = Object.assign(new Error('x'), { status: 503, retryable: false });
+    await expect(pollGeneration('gen_1', getter(final, done()), { sleep })).rejects.toBe(final);
+  });
+
   it('that waiting cannot mend is thrown at once', async () => {
     const { sleep, waits } = recordedSleep();
     const broken = new Error('a mistake of the program');

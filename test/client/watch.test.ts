@@ -171,7 +171,10 @@ describe('over a connection that breaks', () => {
     await end;
   });
 
-  it('takes a frame that arrived broken for a broken connection, and one it does not know for nothing', async () => {
+  it.each([
+    ["the platform's socket", globalThis.WebSocket],
+    ['the one of ws', NodeSocket as unknown as typeof globalThis.WebSocket],
+  ])('takes a broken frame for a broken connection, and one it does not know for nothing: %s', async (_, WebSocket) => {
     const odd = { type: 'weather', sunny: true };
     const { url } = await startRough(
       [drop],
@@ -179,7 +182,8 @@ describe('over a connection that breaks', () => {
     );
     const { sleep } = recordedSleep();
     const abort = new AbortController();
-    const { cursors, end, seen } = following(createClient({ url, key: 'k', sleep }).watch({ signal: abort.signal }));
+    const client = createClient({ url, key: 'k', sleep, WebSocket });
+    const { cursors, end, seen } = following(client.watch({ signal: abort.signal }));
     await until(() => cursors().includes('c2'), 'what was broken');
     expect(seen.map((f) => ('cursor' in f ? f.cursor : f.type))).toEqual(['c1', 'c2']);
     abort.abort();
@@ -215,6 +219,23 @@ describe('over a connection that breaks', () => {
     abort.abort();
     await end;
   });
+});
+
+it('a consumer that falls far behind loses the connection, and no event', async () => {
+  const events = 25_000;
+  const replay: SocketBehaviour = (socket, { path }) => {
+    const from = Number(new URL(path, 'http://x').searchParams.get('cursor')?.slice(1) ?? 0);
+    for (let n = from + 1; n <= events; n++) socket.send(JSON.stringify(event(`c${n}`)));
+  };
+  const { url, asked, openSockets } = await startRough([drop], [replay]);
+  const { sleep } = recordedSleep();
+  let next = 1;
+  for await (const frame of createClient({ url, key: 'k', sleep }).watch()) {
+    expect(frame).toMatchObject({ cursor: `c${next}` });
+    if (next === 1) await until(() => openSockets() === 0, 'the end of the connection');
+    if (next++ === events) break;
+  }
+  expect(asked.length).toBeGreaterThan(1);
 });
 
 describe('when there is no connection at all', () => {
