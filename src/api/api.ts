@@ -8,6 +8,7 @@ import { failure, GatewayError } from '../domain/failure.ts';
 import type { Gateway } from '../engine/gateway.ts';
 import type { System } from '../system/system.ts';
 import { adminRoutes } from './http/admin.ts';
+import { batchRoutes } from './http/batches.ts';
 import { createCallers } from './http/callers.ts';
 import { creditRoutes } from './http/credits.ts';
 import { generationRoutes } from './http/generations.ts';
@@ -54,6 +55,7 @@ export function createApi({ gateway, system, publicUrl, host }: ApiOptions): Api
   const doors: Doors = { gateway, system, callers, limits, metrics, publicUrl, closing: closing.signal };
   const routes: readonly Route[] = [
     ...generationRoutes(doors),
+    ...batchRoutes(gateway),
     ...eventRoutes,
     ...modelRoutes(gateway),
     ...creditRoutes(gateway, system.clock),

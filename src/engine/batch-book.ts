@@ -11,8 +11,8 @@ import type { Moved, Recorded, Store } from '../store/store.ts';
 import type { Recorder } from './record.ts';
 
 const PAGE = 100;
-/** Ends that tell the pace. */
-const PACE = 30;
+/** Ends that tell the pace: many times what ends together. */
+const PACE = 200;
 
 /** A batch that has not come to its end. */
 export interface Work {
@@ -22,7 +22,7 @@ export interface Work {
   charged: Millicredits;
   /** Of the breaker's window, oldest first. */
   outcomes: Outcome[];
-  /** When its last items ended, since it was last held up. */
+  /** When its last items ended, behind the moment from which they are counted. */
   ends: Millis[];
   /** There may be items that were not handed over. */
   mayHold: boolean;
@@ -62,12 +62,12 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
     stir();
   };
 
-  const batchMoved = (batch: Batch) => {
+  const batchMoved = (batch: Batch, at: Millis) => {
     const known = works.get(batch.id);
     if (batch.finishedAt !== null) return void works.delete(batch.id);
     const work = known ?? workOf(batch, batch.seq === 1);
     works.set(batch.id, work);
-    if (holdOf(work.batch) !== holdOf(batch)) work.ends = [];
+    if (holdOf(work.batch) !== holdOf(batch)) work.ends = [at];
     work.batch = batch;
     stirred(work);
   };
@@ -95,7 +95,7 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
   };
 
   recorder.onMove((recorded: readonly Recorded[]) => {
-    for (const one of recorded) if (one.type === 'batch') batchMoved(one.batch);
+    for (const one of recorded) if (one.type === 'batch') batchMoved(one.batch, one.stored.event.at);
     for (const one of recorded) if (one.type === 'generation') moved(one);
   });
 
@@ -135,7 +135,7 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
         const { inWork, charged, outcomes, mayHold, least, next, sample } = await read(work);
         if (moves !== work.moves) continue;
         for (const [id, reserved] of inWork) work.inWork.set(id, reserved);
-        const ends = holdOf(work.batch) === null ? outcomes.slice(-PACE).map((o) => o.at) : [];
+        const ends = holdOf(work.batch) === null ? outcomes.slice(-PACE - 1).map((o) => o.at) : [];
         Object.assign(work, { charged, outcomes, ends, mayHold, least, next, sample, loaded: true });
         return;
       }
@@ -151,7 +151,7 @@ const workOf = (batch: Batch, loaded: boolean): Work => ({
   inWork: new Map(),
   charged: 0,
   outcomes: [],
-  ends: [],
+  ends: [batch.createdAt],
   mayHold: false,
   least: Number.POSITIVE_INFINITY,
   next: Number.POSITIVE_INFINITY,
@@ -163,6 +163,7 @@ const workOf = (batch: Batch, loaded: boolean): Work => ({
 });
 
 function held(work: Work, g: Generation): void {
+  if (!work.mayHold && work.inWork.size === 0) work.ends = [g.createdAt];
   work.mayHold = true;
   work.least = Math.min(work.least, g.quote.reserve);
   work.next = Math.min(work.next, g.item ?? 0);
@@ -178,7 +179,7 @@ function ended(work: Work, g: Generation): void {
 function remember(work: Work, g: Generation): void {
   const outcome = outcomeOf(g);
   if (outcome === null) return;
-  if (holdOf(work.batch) === null) work.ends = [...work.ends, outcome.at].slice(-PACE);
+  if (holdOf(work.batch) === null) work.ends = [...work.ends, outcome.at].slice(-PACE - 1);
   if (work.batch.rules === null) return;
   const from = outcome.at - work.batch.rules.windowMs;
   const gone = work.outcomes.findIndex((o) => o.at > from);

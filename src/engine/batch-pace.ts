@@ -17,10 +17,9 @@ export function etaOf(work: Work, { counts }: Tally, limit: number, outlook: Out
 }
 
 /** Milliseconds from one end to the next, of late; a stall counts. */
-function paceOf(ends: readonly Millis[], now: Millis): Millis | null {
-  const [first] = ends;
-  if (first === undefined || ends.length < ENOUGH || now <= first) return null;
-  return (now - first) / ends.length;
+function paceOf([from, ...ends]: readonly Millis[], now: Millis): Millis | null {
+  if (from === undefined || ends.length < ENOUGH || now <= from) return null;
+  return (now - from) / ends.length;
 }
 
 function expectedPace({ sample }: Work, left: number, limit: number, outlook: Outlook): Millis | null {

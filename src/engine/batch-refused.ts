@@ -94,7 +94,7 @@ export function refusedRequest(first: Generation): GenerationRequest {
   const { format, quality, maxSide } = p.output;
   const given = {
     model: first.model,
-    prompt: p.prompt,
+    prompt: p.prompt || null,
     negative_prompt: p.negativePrompt,
     softened_prompt: first.softenedPrompt,
     width: p.width,
@@ -112,6 +112,7 @@ export function refusedRequest(first: Generation): GenerationRequest {
     run_within_seconds: first.runWithinMs === 0 ? null : first.runWithinMs / 1000,
     max_credits: first.maxCredits === null ? null : toCredits(first.maxCredits),
     loras: p.loras.length === 0 ? null : p.loras,
+    metadata: Object.keys(first.metadata).length === 0 ? null : first.metadata,
     ...Object.fromEntries(UNRESOLVED.map((field) => [field, p.inputs[field] ?? null])),
   };
   const inputs = Object.entries(p.inputs).filter(([name]) => !(UNRESOLVED as readonly string[]).includes(name));
@@ -123,7 +124,6 @@ export function refusedRequest(first: Generation): GenerationRequest {
       ...(quality === undefined ? {} : { quality }),
       ...(maxSide === undefined ? {} : { max_side: maxSide }),
     },
-    metadata: { ...first.metadata },
     priority: first.priority,
     fallback: first.fallback,
   };

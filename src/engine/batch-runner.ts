@@ -38,6 +38,8 @@ export interface Runner {
   holdOn(g: Generation): 'paused' | 'breaker_open' | null;
   /** Its place among the held items of its batch, from 1; null: nobody knows. */
   place(g: Generation): number | null;
+  /** How many have not come to their end, by what holds them up. */
+  open(): Readonly<Record<'running' | 'paused' | 'breaker_open', number>>;
   /** Items of it in work at once, at most. */
   limitOf(batch: Batch): Promise<number>;
   stop(): Promise<void>;
@@ -88,6 +90,7 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
         cheapest = Math.min(cheapest, (fitting[n] as Generation).quote.reserve);
         refusal ??= answer.failure;
       }
+      if (refusal === null) work.next = (fitting.at(-1)?.item ?? after) + 1;
       if (cheapest <= work.least) break;
       await turn();
     }
@@ -204,6 +207,11 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
     place(g) {
       const work = workFor(g);
       return work === undefined ? null : Math.max(1, (g.item ?? 0) - work.next + 1);
+    },
+    open() {
+      const count = { running: 0, paused: 0, breaker_open: 0 };
+      for (const { batch } of book.works.values()) count[holdOf(batch) ?? 'running']++;
+      return count;
     },
     limitOf,
     stop: () => loop.stop(),

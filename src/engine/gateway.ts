@@ -51,6 +51,8 @@ export interface Stats {
   readonly creditsCharged: Millicredits;
   readonly commits: number;
   readonly webhooks: SenderStats;
+  /** Those that have not come to their end, by what holds them up. */
+  readonly batches: Readonly<Record<'running' | 'paused' | 'breaker_open', number>>;
 }
 
 export interface Gateway {
@@ -279,6 +281,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       creditsCharged: recorder.charged,
       commits: store.commits,
       webhooks: sender.stats,
+      batches: runner.open(),
     }),
     stop() {
       stopping ??= (async () => {

@@ -411,6 +411,7 @@ export function fakeGateway(clock: Clock): FakeGateway {
       finished: [{ model: 'sketch', status: 'succeeded', count: 3 }],
       creditsCharged: 7500,
       commits: 12,
+      batches: { running: 1, paused: 0, breaker_open: 0 },
       webhooks: { delivered: 9, dead: 1, tries: { arrived: 9, failed: 4 }, failingReceivers: 1 },
     }),
   };

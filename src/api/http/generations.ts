@@ -12,7 +12,6 @@ import {
 } from '../../contract/generations.ts';
 import { renderGeneration, type View } from '../../contract/render.ts';
 import type { Caller } from '../../domain/caller.ts';
-import { GatewayError } from '../../domain/failure.ts';
 import { type Generation, isFinal } from '../../domain/generation.ts';
 import { toCredits } from '../../domain/units.ts';
 import type { Gateway } from '../../engine/gateway.ts';
@@ -26,6 +25,7 @@ import {
   PreferenceApplied,
   RetryAfter,
 } from './headers.ts';
+import { keyOf } from './idempotency.ts';
 import { type Answer, type Asked, json, type Route, route } from './route.ts';
 import type { Doors } from './serve.ts';
 
@@ -162,7 +162,7 @@ async function submitted(gateway: Gateway, hold: Hold, asked: Asked<unknown, Gen
   const { caller, baseUrl } = asked;
   const preferred = preferredWait(asked.headers.prefer);
   const ms = waitMs(asked.body.wait ?? preferred ?? undefined);
-  const { generation, replayed, credits } = await gateway.submit(caller, withKey(asked));
+  const { generation, replayed, credits } = await gateway.submit(caller, withKey(asked.body, keyOf(asked)));
   const waited = ms > 0 && !isFinal(generation);
   const g = waited ? await hold(caller, generation.id, ms, asked.signal) : generation;
   const { balance, reserved } = waited ? await gateway.credits(caller) : credits;
@@ -180,18 +180,8 @@ async function submitted(gateway: Gateway, hold: Hold, asked: Asked<unknown, Gen
   });
 }
 
-/** The header and the field are one key; both with different values contradict each other. */
-function withKey({ headers, body }: Asked<unknown, GenerationRequest>): GenerationRequest {
-  const header = headers['idempotency-key'];
-  if (header === undefined) return body;
-  const key = GenerationRequest.shape.idempotency_key.safeParse(header);
-  const message = key.success ? 'differs from the Idempotency-Key header' : 'expected a header of 1 to 255 characters';
-  if (!key.success || (body.idempotency_key !== undefined && body.idempotency_key !== header)) {
-    const details = [{ path: 'idempotency_key', message }];
-    throw new GatewayError('invalid_request', `idempotency_key: ${message}`, { details });
-  }
-  return { ...body, idempotency_key: key.data as string };
-}
+const withKey = (body: GenerationRequest, key: string | undefined): GenerationRequest =>
+  key === undefined ? body : { ...body, idempotency_key: key };
 
 /** `true` means the cap; more than the cap is the cap. */
 function waitMs(wait: boolean | number | 'true' | 'false' | undefined): number {

@@ -64,6 +64,15 @@ function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
   gauge('darkroom_running', 'Generations running', () => stats().running);
   gauge('darkroom_catalog_ok', '1: the catalog on disk is the one that serves', () => (stats().catalog.ok ? 1 : 0));
   new Gauge({
+    name: 'darkroom_batches_open',
+    help: 'Batches that have not ended, by what holds them up',
+    labelNames: ['state'] as const,
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(stats().batches)) this.set({ state }, count);
+    },
+  });
+  new Gauge({
     name: 'darkroom_node_status',
     help: '1 for the status a node has',
     labelNames: ['node', 'status'] as const,
