@@ -8,8 +8,8 @@ import { styled } from './words.ts';
 
 export interface Board {
   show(batch: BatchBody, also: { readonly last: string | null; readonly saved: number | null }): void;
-  /** Something worth a line of its own; on the live board it stays until the next (null takes it away). */
-  notice(text: string | null): void;
+  /** The gateway does not answer, or does again (null). */
+  silence(reason: string | null): void;
   stop(): void;
 }
 
@@ -32,7 +32,7 @@ export function createPace(): (ended: number, at: number) => Pace {
   };
 }
 
-const LINES = ['counts', 'spend', 'last', 'hold', 'notice'] as const;
+const LINES = ['counts', 'spend', 'last', 'hold'] as const;
 
 function liveBoard(stream: NodeJS.WriteStream, now: Now): Board {
   const pace = createPace();
@@ -55,6 +55,12 @@ function liveBoard(stream: NodeJS.WriteStream, now: Now): Board {
     bar = multi.create(Math.max(total, 1), 0, { done: '' });
     for (const name of LINES) lines.set(name, multi.create(1, 0, { text: '' }, { format: '  {text}' }));
   };
+  let held: string | null = null;
+  let silent: string | null = null;
+  const hold = () => {
+    const text = silent ?? held;
+    set('hold', text === null ? null : styled('red', text, stream));
+  };
   return {
     show(batch, { last, saved }) {
       const ended = endedOf(batch);
@@ -64,10 +70,13 @@ function liveBoard(stream: NodeJS.WriteStream, now: Now): Board {
       set('counts', sayCounts(batch));
       set('spend', [saySpend(batch), sayPace(batch, pace(ended, now()))].filter((s) => s !== '').join(' · '));
       set('last', [saved === null ? '' : `${number(saved)} saved`, last ?? ''].filter((s) => s !== '').join(' · '));
-      const hold = sayHold(batch);
-      set('hold', hold === null ? null : styled('red', hold, stream));
+      held = sayHold(batch);
+      hold();
     },
-    notice: (text) => void set('notice', text === null ? null : styled('yellow', text, stream)),
+    silence(reason) {
+      silent = reason;
+      hold();
+    },
     stop: () => multi.stop(),
   };
 }
@@ -92,7 +101,7 @@ function plainBoard(stream: NodeJS.WriteStream, now: Now): Board {
       at = now();
       stream.write(`${sayStanding(batch, said)}\n`);
     },
-    notice: (text) => void (text !== null && stream.write(`${text}\n`)),
+    silence: (reason) => void stream.write(`${reason ?? 'The gateway answers again.'}\n`),
     stop: () => {},
   };
 }

@@ -165,13 +165,14 @@ async function begin(
 async function attend(desk: Desk, batch: BatchBody): Promise<number> {
   const { line, board, downloads, signal } = desk;
   line.onSilence((reason) => {
-    if (!signal.aborted) board.notice(reason === null ? 'The gateway answers again.' : `${reason} ${MEANWHILE}`);
+    if (!signal.aborted) board.silence(reason === null ? null : `${reason} ${MEANWHILE}`);
   });
   const report = await watch(desk, batch).catch((error: unknown) => {
     if (!signal.aborted) throw error;
     return null;
   });
   await downloads?.settled();
+  if (report !== null) board.show(report, { last: null, saved: downloads?.counts().saved ?? null });
   board.stop();
   return report === null || signal.aborted ? await pause(desk, batch) : await layOnDesk(desk, report);
 }

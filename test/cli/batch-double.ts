@@ -31,6 +31,10 @@ export interface BatchDouble {
   available: number;
   /** Pictures that arrive cut off, so many times. */
   damaged: number;
+  /** Appends answered with an error, so many. */
+  refuseAppends: number;
+  /** Items of each request that made a batch. */
+  readonly sent: GenerationRequest[][];
   /** Renders, by key. */
   readonly rendered: Map<string, number>;
   batches(): readonly { readonly id: string; readonly status: string; readonly items: number }[];
@@ -60,6 +64,8 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     pace: 1000,
     available: 1e6,
     damaged: 0,
+    refuseAppends: 0,
+    sent: [],
     rendered: new Map(),
     batches: () => [...batches.values()].map((b) => ({ id: b.id, status: b.status, items: b.items.length })),
     forget: () => {
@@ -231,6 +237,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
         },
       };
     }
+    double.sent.push(items);
     const known = byRequestKey.get(body.idempotency_key ?? '');
     const b: Held = batches.get(known ?? '') ?? {
       id: `batch_${ulid(batches.size + 1)}`,
@@ -278,6 +285,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     const b = batches.get(id);
     if (b === undefined) return refusal(404, 'not_found', `There is no batch ${id}.`);
     if (method === 'POST' && verb === 'items') {
+      if (double.refuseAppends-- > 0) return refusal(500, 'internal', 'Something broke.');
       if (b.status !== 'running' && b.status !== 'paused') return refusal(409, 'conflict', `It is ${b.status}.`);
       b.items.push(...admit(body.items ?? []));
       return { status: 200, body: show(b) };
@@ -289,15 +297,12 @@ export async function startBatchDouble(): Promise<BatchDouble> {
       const limit = Number(url.searchParams.get('limit') ?? 20);
       const wanted = url.searchParams.get('status');
       const all = b.items
-        .map((m, index) => ({ index, key: m.key, generation: render(m) }))
-        .filter((i) => wanted === null || i.generation.status === wanted);
-      return {
-        status: 200,
-        body: {
-          data: all.slice(from, from + limit),
-          next_cursor: from + limit < all.length ? String(from + limit) : null,
-        },
-      };
+        .map((made, index) => ({ made, index }))
+        .filter(({ made }) => wanted === null || made.status === wanted);
+      const data = all
+        .slice(from, from + limit)
+        .map(({ made, index }) => ({ index, key: made.key, generation: render(made) }));
+      return { status: 200, body: { data, next_cursor: from + limit < all.length ? String(from + limit) : null } };
     }
     work(b);
     return { status: 200, body: show(b) };

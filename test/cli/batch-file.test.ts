@@ -1,6 +1,7 @@
 // A shot list before anything is sent: what is read, what is refused and where, and by which key each shot is known.
 
 import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { readRows, sayFaults } from '../../src/cli/batch-file.ts';
 import { listItems } from '../../src/cli/batch-items.ts';
@@ -175,4 +176,11 @@ it('ten thousand lines are read in a moment', () => {
     JSON.stringify({ sku: `A${i}`, prompt: `shot ${i}`, seed: i }),
   ).join('\n');
   expect(items('s.jsonl', text).items).toHaveLength(10_000);
+});
+
+it.each(['shots.jsonl', 'shots.csv'])('the sample %s can be asked for', async (name) => {
+  const bytes = await readFile(new URL(`../../config/examples/${name}`, import.meta.url));
+  const { items: list, faults } = listItems(readRows(name, bytes), {}, null);
+  expect(faults).toEqual([]);
+  expect(list.length).toBeGreaterThan(2);
 });
