@@ -2,6 +2,7 @@
 
 import { MultiBar, Presets, type SingleBar } from 'cli-progress';
 import type { GenerationBody } from '../contract/generations.ts';
+import { count } from './words.ts';
 
 export interface Board {
   add(id: string, title: string): void;
@@ -13,9 +14,11 @@ export interface Board {
 const TITLE = 34;
 const titled = (text: string) => (text.length > TITLE ? `${text.slice(0, TITLE - 1)}…` : text.padEnd(TITLE));
 
+const THINGS = { image: 'picture', video: 'film', audio: 'sound', text: 'text' } as const;
+
 /** What to say about a generation's state, in a few words. */
 function sayState(g: GenerationBody): string {
-  if (g.status === 'succeeded') return `done, ${g.outputs.length === 1 ? '1 picture' : `${g.outputs.length} pictures`}`;
+  if (g.status === 'succeeded') return `done, ${count(g.outputs.length, THINGS[g.outputs[0]?.kind ?? 'image'])}`;
   if (g.status === 'queued') return g.attempts.length > 0 ? `retrying: ${g.attempts.at(-1)?.outcome}` : 'queued';
   if (g.status === 'running') return 'starting';
   return `${g.status}: ${g.error?.code}`;

@@ -52,10 +52,15 @@ export function misfortune(g: GenerationBody): string {
     .join('\n');
 }
 
-/** What to say when one is left alone before its files are here. */
+/** What to say when one is left alone before its files are here: lines to be copied. */
 export function left({ id, ...g }: GenerationBody, out: string): string {
-  if (isFinal(g)) return `${id} is done and kept. Fetch it: darkroom get ${id} --out ${out}`;
-  return `${id} goes on at the gateway. Fetch it: darkroom get ${id} --wait --out ${out}\nOr stop it: darkroom cancel ${id}`;
+  const folder = /^[\w./-]+$/.test(out) ? out : `'${out.replaceAll("'", "'\\''")}'`;
+  if (isFinal(g)) return `${id} is done and kept:\n  darkroom get ${id} --out ${folder}`;
+  return [
+    `${id} goes on at the gateway. To fetch it, or to stop it:`,
+    `  darkroom get ${id} --wait --out ${folder}`,
+    `  darkroom cancel ${id}`,
+  ].join('\n');
 }
 
 function near(path: string): string {

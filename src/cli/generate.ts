@@ -60,6 +60,6 @@ export const generateCommand = withRemote(withRequest(command)).action(
 function accepted(g: GenerationBody, json: boolean | undefined): number {
   answer({ json: json ?? false }, g, () => `${g.id}\n`);
   const when = g.estimated_seconds === undefined ? g.status : `about ${duration(g.estimated_seconds)}`;
-  note(`${g.model}, seed ${g.seed}, ${when}. Fetch it: darkroom get ${g.id} --wait --out .`);
+  note(`${g.model}, seed ${g.seed}, ${when}. To fetch it:\n  darkroom get ${g.id} --wait --out .`);
   return EXIT.done;
 }

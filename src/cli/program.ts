@@ -69,7 +69,7 @@ export async function run(argv: readonly string[]): Promise<void> {
   for (const command of [program, ...below(program)]) {
     command.exitOverride();
     if (json) command.configureOutput({ writeErr: () => {} });
-    else command.showHelpAfterError(`(${pathOf(command)} --help shows what there is)`);
+    else command.showHelpAfterError(`(${pathOf(helpOf(command))} --help shows what there is)`);
   }
   try {
     await program.parseAsync(argv);
@@ -80,6 +80,9 @@ export async function run(argv: readonly string[]): Promise<void> {
 }
 
 const below = (command: Command): Command[] => command.commands.flatMap((c) => [c as Command, ...below(c as Command)]);
+/** A group alone lists, so that what is mistyped below it ends in its list. */
+const helpOf = (command: Command): Command =>
+  command.name() === 'list' && command.parent?.parent ? command.parent : command;
 const pathOf = (command: Command): string => (command.parent ? `${pathOf(command.parent)} ` : '') + command.name();
 
 /** Commander has told people already. */

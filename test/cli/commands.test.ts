@@ -101,6 +101,14 @@ describe('darkroom generate', () => {
     expect((await run('get', id, '--json')).json().status).toMatch(/queued|running/);
     expect((await run('cancel', id, '--json')).json().data).toMatchObject([{ id, status: 'cancelled' }]);
   });
+  it('Ctrl-C with --json still prints one document: the generation as it was last seen', async () => {
+    const asked = bench.start(['generate', 'long [[slow:30]]', '--json'], env);
+    await until(() => asked.stderr.includes('queued'), 'the id');
+    asked.interrupt();
+    const { code, json } = await asked.ended;
+    expect([code, json().id]).toEqual([130, expect.stringMatching(/^gen_/)]);
+    await run('cancel', json().id);
+  });
   it('asks for nothing that it could not save', async () => {
     const before = (await run('list', '--json')).json().data[0]?.id;
     expect(await run('generate', 'x', '--out', 'shot.png')).toMatchObject({ code: 2, stdout: '' });
