@@ -1,6 +1,7 @@
-// The durable truth. One Kysely code over SQLite (node:sqlite, WAL) and PostgreSQL. `insert` and `append` are the only
-// writes to generations; each moves row, event and ledger in one transaction. Writes of one event-loop turn share one
-// commit (group commit): an answer is given only after the sync to disk, which the writer awaits (`Database.durable`).
+// The durable truth. One Kysely code over SQLite (node:sqlite, WAL) and PostgreSQL. Generations are inserted, alone or as
+// items of a batch, and moved by events; each moves row, event, ledger and webhook deliveries in one transaction. Writes of
+// one event-loop turn share one commit (group commit): an answer is given only after the sync to disk, which the writer
+// awaits (`Database.durable`).
 
 import type { Clock } from '../system/system.ts';
 import { type Accounts, createAccounts } from './accounts.ts';

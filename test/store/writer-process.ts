@@ -3,6 +3,7 @@
 
 import { openStore } from '../../src/store/store.ts';
 import { systemClock } from '../../src/system/clock.ts';
+import { batch, item } from './batch-drafts.ts';
 import { cancelled, draft, requeued, started, succeeded } from './drafts.ts';
 
 const [location, name] = process.argv.slice(2);
@@ -26,6 +27,19 @@ async function live(lane: number): Promise<never> {
   }
 }
 
+/** One caller who makes batches, each once its last one was acknowledged. */
+async function make(): Promise<never> {
+  for (let round = 0; ; round++) {
+    const of = batch({ id: `batch_${name}_${String(round).padStart(8, '0')}` });
+    const its = Array.from({ length: 300 }, (_, n) => item(of, n, { id: `gen_${name}_b${round}_${n}` }));
+    const made = await store.batches.create(of, its, { key: of.id, requestHash: '' });
+    if (made.outcome !== 'created') throw new Error(JSON.stringify(made));
+    const last = its.at(-1);
+    if (last !== undefined) tell(last.draft.id, 1);
+    await store.batches.admit(await store.batches.held(of.id, 5), null, Date.now());
+  }
+}
+
 const tell = (id: string, seq: number): void => void process.stdout.write(`${JSON.stringify({ id, seq })}\n`);
 
-await Promise.all(Array.from({ length: 8 }, (_, lane) => live(lane)));
+await Promise.all([make(), ...Array.from({ length: 8 }, (_, lane) => live(lane))]);
