@@ -135,6 +135,7 @@ export type DryRunBody = z.infer<typeof DryRunBody>;
 
 export const ItemBody = z.object({ index: z.int(), key: z.string(), generation: GenerationBody }).meta({ id: 'Item' });
 export const ItemList = listOf(ItemBody).meta({ id: 'ItemList' });
+export type ItemList = z.infer<typeof ItemList>;
 
 export const ItemsQuery = ListQuery.extend({
   status: z.enum(STATUSES).optional().describe('Only items in this state.'),
