@@ -1,6 +1,6 @@
 // Watching: no event missed and none twice, over a real gateway that restarts and over a server that misbehaves.
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { WebSocket as NodeSocket } from 'ws';
 import { createClient } from '../../src/client/client.ts';
 import type { Frame } from '../../src/contract/socket.ts';
@@ -261,6 +261,23 @@ describe('when there is no connection at all', () => {
       code: 'bad_answer',
     });
     expect(waits).toEqual([17_000]);
+  });
+});
+
+describe('where no socket can be opened', () => {
+  it('says so of a runtime without one', async () => {
+    vi.stubGlobal('WebSocket', undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const error = await errorOf(following(createClient({ url: 'http://there', key: 'k' }).watch()).end);
+    expect(error).toMatchObject({
+      code: 'invalid_request',
+      advice: expect.stringContaining('createClient as WebSocket'),
+    });
+  });
+
+  it('says so of a key that no header can carry', async () => {
+    const error = await errorOf(following(createClient({ url: 'http://there', key: 'two words' }).watch()).end);
+    expect(error).toMatchObject({ code: 'invalid_request', message: expect.stringContaining('No socket') });
   });
 });
 
