@@ -2,7 +2,7 @@
 
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Darkroom } from '../../src/main.ts';
 import { ADMIN, type Bench, createBench, openTestGateway } from './command.ts';
 
@@ -11,6 +11,9 @@ let darkroom: Darkroom;
 beforeAll(async () => {
   bench = await createBench();
   darkroom = await openTestGateway(bench.folder);
+});
+beforeEach(async () => {
+  await bench.run(['login', '--url', darkroom.url, '--key', ADMIN]);
 });
 afterAll(async () => {
   await darkroom?.stop();
