@@ -4,7 +4,7 @@ import http from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { ADMIN_KEY, NOW } from '../api/fake-gateway.ts';
 import { type Init, type Reply, type Served, served } from '../api/served.ts';
-import { until } from '../harness/manual-clock.ts';
+import { settle, until } from '../harness/manual-clock.ts';
 import { agent, KINDS, type Kind, objectOf } from './callers.ts';
 
 const rpc = (method: string, params: object = {}) => ({ jsonrpc: '2.0', id: 1, method, params });
@@ -67,6 +67,9 @@ describe('who comes in', () => {
     const refused = await post(house, rpc('tools/list'), { headers });
     expect([refused.status, refused.error.code]).toEqual([429, 'rate_limited']);
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    house.gateway.addKey('dk_lists', { requestsPerMinute: 5 });
+    const list = Array.from({ length: 6 }, (_, id) => ({ ...rpc('tools/list'), id }));
+    expect((await post(house, list, { headers: { authorization: 'Bearer dk_lists' } })).status).toBe(429);
   });
 
   it('acts in the workspace an admin names, and shows no other', async () => {
@@ -87,10 +90,14 @@ describe('who comes in', () => {
 });
 
 describe('where from', () => {
-  it('on loopback only names of this machine are answered, so that no page can rebind one of its own', async () => {
+  it('on loopback a name must be of this machine, so that no page can rebind one of its own', async () => {
     const house = await served();
-    for (const host of ['localhost:1', '127.0.0.1:8787', '[::1]:8787']) expect(await asHost(house, { host })).toBe(200);
-    for (const host of ['evil.example', '10.0.0.5:8787']) expect(await asHost(house, { host })).toBe(403);
+    for (const host of ['localhost:1', '127.0.0.2:8787', '[::1]:8787', '10.0.0.5']) {
+      expect(await asHost(house, { host })).toBe(200);
+    }
+    for (const host of ['evil.example', '127.0.0.1.evil.example:8787']) {
+      expect(await asHost(house, { host })).toBe(403);
+    }
   });
 
   it('on the LAN every name is, for agents come by address, container or mDNS name', async () => {
@@ -164,6 +171,12 @@ describe('a client that goes away', () => {
     await ended;
   }
 
+  /** The call has ended on this side too, and done whatever it does then. */
+  async function overWith(house: Served): Promise<void> {
+    await until(() => house.clock.pending === 1, 'nothing but the heartbeat of the sockets');
+    await settle();
+  }
+
   it('cancels its queued job when it speaks the current revision', async () => {
     const house = await served();
     await leave(house, 'current');
@@ -173,7 +186,7 @@ describe('a client that goes away', () => {
   it.each(['legacy', 'v1'] as const)('keeps its queued job when it speaks an older one: %s', async (kind) => {
     const house = await served();
     await leave(house, kind);
-    await until(() => house.clock.pending === 1, 'nothing but the heartbeat of the sockets');
+    await overWith(house);
     expect(statusOf(house)).toBe('queued');
   });
 
@@ -193,7 +206,7 @@ describe('a client that goes away', () => {
     await leave(house, kind, () =>
       house.gateway.emit(idOf(house), { type: 'started', at: NOW, node: 'n', backend: 'b' }),
     );
-    await until(() => house.clock.pending === 1, 'nothing but the heartbeat of the sockets');
+    await overWith(house);
     expect(statusOf(house)).toBe('running');
   });
 
@@ -209,7 +222,7 @@ describe('a client that goes away', () => {
     await expect(call).rejects.toThrow();
     const watching = someone.call('get_generation', { id: idOf(house), wait: true }, { signal: AbortSignal.abort() });
     await expect(watching).rejects.toThrow();
-    await until(() => house.clock.pending === 1, 'nothing but the heartbeat of the sockets');
+    await overWith(house);
     expect(statusOf(house)).toBe('queued');
   });
 });
@@ -228,5 +241,15 @@ describe('closing', () => {
     await house.close();
     expect(objectOf(await call)).toMatchObject({ id: idOf(house), status: 'queued' });
     expect(statusOf(house)).toBe('queued');
+  });
+
+  it('answers a held get_generation with the state as it is', async () => {
+    const house = await served();
+    const someone = await agent('current', house.url);
+    await someone.call('generate_image', { prompt: 'x' });
+    const call = someone.call('get_generation', { id: idOf(house), wait: true });
+    await until(() => house.gateway.seen.waitMs);
+    await house.close();
+    expect((await call).structuredContent).toMatchObject({ id: idOf(house), status: 'queued' });
   });
 });

@@ -52,7 +52,6 @@ export function createMcpDoor(doors: Doors, loopback: boolean): McpDoor {
     comesFrom(request);
     if (closing.aborted) throw new GatewayError('shutting_down', 'The gateway is shutting down.');
     const caller = await callers.ofRequest(request.headers, 'read');
-    await limits.take(caller);
     return { caller, baseUrl: baseUrlOf(request, publicUrl) };
   };
   const serve = async (request: Request, response: Response, requestId: string) => {
@@ -60,11 +59,13 @@ export function createMcpDoor(doors: Doors, loopback: boolean): McpDoor {
     if (request.method !== 'POST') {
       return send(response, refusal(failure('not_found', 'This path answers POST only.'), 405, ALLOW), requestId);
     }
+    await limits.take(visit.caller);
     const read = await readBody(request, response).catch((error: unknown) => ({
       unreadable: { failure: toFailure(error), status: 400 },
     }));
     if ('unreadable' in read)
       return void response.status(read.unreadable.status).json(rpcError(read.unreadable.failure));
+    for (let others = messagesIn(read.body) - 1; others > 0; others--) await limits.take(visit.caller);
     const { key } = visit.caller;
     const auth = { token: '', clientId: key.id, scopes: [...key.scopes], extra: { visit } };
     const spoken = speak(Object.assign(request, { auth }), response, read.body);
@@ -115,30 +116,31 @@ const rpcError = ({ message }: { readonly message: string }) => ({
   error: { code: PARSE_ERROR, message },
 });
 
+/** Older clients may send several in one list; each counts. */
+const messagesIn = (body: unknown): number => (Array.isArray(body) ? body.length : 1);
+
 /**
- * Keeps web pages out (DNS rebinding, cross-site posts). Bound to loopback, only names of this machine and of
- * `public_url` are answered. Bound to the LAN any Host is, for agents come by address, container name or mDNS name and
- * need a key anyway; browsers always say their Origin, and a page's may only be ours: `public_url`, this machine, or the
- * very address that was asked. A rebound name is none of these.
+ * Keeps web pages out (DNS rebinding, cross-site posts). An address asked as such cannot be rebound, a name can: bound to
+ * loopback, only names of this machine and of `public_url` are answered. Bound to the LAN every name is, for agents come
+ * by container or mDNS name and need a key anyway; but browsers always say their Origin, and that may only be ours:
+ * `public_url`, this machine, or the very address that was asked. A rebound name is none of these.
  */
 function gatekeeper(loopback: boolean, publicUrl: string | null): (request: Request) => void {
   const names = publicUrl === null ? LOOPBACK : [...LOOPBACK, new URL(publicUrl).hostname];
-  return ({ headers }) => {
-    const { host, origin } = headers;
-    const known = validateHostHeader(host, names);
-    if (loopback && !known.ok) {
+  return ({ headers: { host, origin } }) => {
+    const ours = [...names, ...addressIn(host)];
+    if (loopback && !validateHostHeader(host, ours).ok) {
       throw new GatewayError(
         'forbidden',
         'This Host is not one of ours; set DARKROOM_PUBLIC_URL to the address in use.',
       );
     }
-    if (!validateOriginHeader(origin, [...names, ...addressIn(host)]).ok) {
+    if (!validateOriginHeader(origin, ours).ok) {
       throw new GatewayError('forbidden', 'This Origin is not one of ours.');
     }
   };
 }
 
-/** The host itself where it is an address, which no name server can turn elsewhere. */
 function addressIn(host: string | undefined): readonly string[] {
   const name = URL.parse(`http://${host}`)?.hostname ?? '';
   return /^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/.test(name) ? [name] : [];
