@@ -53,7 +53,10 @@ export async function runPlan(line: Line, plan: Plan, options: RunOptions): Prom
     note(`\nPausing the batch. (Ctrl-C again leaves at once, and the gateway goes on with it.)`);
   });
   try {
-    const batch = (await takeUp(line, plan, state, options)) ?? (await begin(line, plan, state, options, signal));
+    const before = await earlier(line, plan, state);
+    const batch = before?.goesOn
+      ? await takeUp(line, plan, options, before.batch)
+      : await begin(line, plan, state, options, signal, before?.batch ?? null);
     const downloads = folder === null ? null : createDownloads(line.client, folder, state, signal);
     return await attend({ line, plan, options, board, downloads, folder, signal }, batch);
   } finally {
@@ -89,38 +92,28 @@ async function dryRun({ client }: Line, plan: Plan, options: RunOptions): Promis
 
 const lineOf = (plan: Plan, index: number): number | null => plan.items[index]?.line ?? null;
 
-/** The batch of an earlier run, brought to where it goes on; null: there is none to go on with. */
-async function takeUp(
-  { client, url }: Line,
-  plan: Plan,
-  state: StateFile,
-  options: RunOptions,
-): Promise<BatchBody | null> {
+/** The batch of an earlier run, and whether it is still what is asked for; null: there is none. */
+async function earlier({ client, url }: Line, plan: Plan, state: StateFile) {
   const { batch: id, url: at, items } = state.state();
   if (id === null) return null;
-  const found = await client.batches.get(id).catch((error: { code?: string }) => {
+  const batch = await client.batches.get(id).catch((error: { code?: string }) => {
     if (error.code !== 'not_found') throw error;
     return null;
   });
-  if (found === null) return gone(id, at, url, state);
+  if (batch === null) return gone(id, at, url, state);
   const changes = sayChanges(items, plan.items.map(remembered));
-  if (changes !== null) {
-    note(
-      `${plan.source} has changed since ${id} (${changes}): a new batch; what is finished is attached and costs nothing.`,
-    );
-    if (found.finished_at === null) await endIt(client, found);
-    return null;
-  }
-  if (found.status === 'cancelled') {
-    note(`${id} was cancelled: a new batch; what is finished is attached and costs nothing.`);
-    if (found.finished_at === null) await endIt(client, found);
-    return null;
-  }
-  note(`Going on with ${id}: ${endedOf(found)} of ${count(found.total, 'item')} have ended.`);
+  const why = changes === null ? 'was cancelled' : `is of an earlier ${plan.source} (now ${changes})`;
+  const goesOn = changes === null && batch.status !== 'cancelled';
+  if (!goesOn) note(`${id} ${why}: a new batch; what is finished is attached and costs nothing.`);
+  return { batch, goesOn };
+}
+
+async function takeUp({ client }: Line, plan: Plan, options: RunOptions, found: BatchBody): Promise<BatchBody> {
+  note(`Going on with ${found.id}: ${endedOf(found)} of ${count(found.total, 'item')} have ended.`);
   const whole = await createSender(client, plan.source, plan.items).complete(found);
   const { failed, timeout, cancelled } = whole.counts;
-  if (options.retryFailed && failed + timeout + cancelled > 0) return client.batches.retryFailed(id);
-  return whole.status === 'paused' ? client.batches.resume(id) : whole;
+  if (options.retryFailed && failed + timeout + cancelled > 0) return client.batches.retryFailed(whole.id);
+  return whole.status === 'paused' ? client.batches.resume(whole.id) : whole;
 }
 
 function gone(id: string, at: string | null, url: string, state: StateFile): null {
@@ -146,6 +139,7 @@ async function begin(
   state: StateFile,
   options: RunOptions,
   signal: AbortSignal,
+  before: BatchBody | null,
 ): Promise<BatchBody> {
   const sender = createSender(client, plan.source, plan.items);
   const dry = await sender.project(plan.terms);
@@ -155,6 +149,7 @@ async function begin(
   if (verdict.note !== null) note(`  ${verdict.note}`);
   if (signal.aborted) throw Object.assign(new Error('Nothing was sent.'), { name: 'AbortError' });
   const terms = verdict.maxCredits === null ? plan.terms : { ...plan.terms, max_credits: verdict.maxCredits };
+  if (before !== null && before.finished_at === null) await endIt(client, before);
   const previous = state.state().batch;
   const items = plan.items.map(remembered);
   const batch = await sender.create(terms, previous, (made) => state.save({ url, batch: made.id, items }));

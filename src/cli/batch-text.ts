@@ -52,7 +52,10 @@ export function sayStanding(batch: BatchBody, pace: Pace): string {
   return [head, sayCounts(batch), saySpend(batch), sayPace(batch, pace)].filter((s) => s !== '').join(' | ');
 }
 
-/** `places`: the line of each item. */
+const CONFLICT =
+  '    These shots were made from another request before: raise their prompt_version, or name more columns with --key.';
+
+/** `lineOf`: where an item stands in the file. */
 export function sayProjection(source: string, dry: DryRunBody, lineOf: (index: number) => number): string {
   const models = Object.entries(dry.by_model).sort(([, a], [, b]) => b.items - a.items);
   const width = Math.max(0, ...models.map(([id]) => id.length));
@@ -65,6 +68,7 @@ export function sayProjection(source: string, dry: DryRunBody, lineOf: (index: n
     `  projected ${credits(dry.projected_credits)}, available ${number(dry.available)}${cap}`,
     ...(dry.attached > 0 ? [`  ${count(dry.attached, 'item')} finished before: attached, at no cost`] : []),
     ...(refused.length > 0 ? [`  ${count(dry.refused.length, 'item')} would fail at once:`, ...refused, ...more] : []),
+    ...(dry.refused.some((r) => r.code === 'idempotency_conflict') ? [CONFLICT] : []),
   ].join('\n');
 }
 

@@ -129,8 +129,19 @@ describe('a shot list on a real gateway', () => {
     await write(shots(6).slice(1));
     const { code, err } = await run();
     expect(code).toBe(0);
-    expect(err).toContain('(2 new, 1 gone)');
+    expect(err).toContain('(now 2 new, 1 gone)');
     expect(await spent()).toEqual({ jobs: 6, credits: 9 });
+  }, 60_000);
+  it('says what to do about a shot whose prompt has changed under the same key', async () => {
+    await write(shots(2));
+    await run();
+    await write(shots(2, 'another'));
+    const { code, err } = await run();
+    expect(err).toMatch(/line 1: idempotency_conflict[\s\S]*raise their prompt_version/);
+    expect(code).toBe(2);
+    await write(shots(2, 'another').map((shot) => ({ ...shot, prompt_version: 2 })));
+    expect((await run()).code).toBe(0);
+    expect(await spent()).toEqual({ jobs: 4, credits: 6 });
   }, 60_000);
   it('promotes drafts: same prompt and seed, another model', async () => {
     await write(shots(3));

@@ -133,9 +133,27 @@ describe('running again', () => {
     await write('shots.jsonl', shots(5).slice(1));
     const { code, err } = await run();
     expect(code).toBe(0);
-    expect(err).toMatch(/has changed since batch_\w+ \(2 new, 1 gone\)/);
+    expect(err).toMatch(/batch_\w+ is of an earlier shots\.jsonl \(now 2 new, 1 gone\)/);
     expect([...gateway.rendered.values()]).toEqual([1, 1, 1, 1, 1]);
     expect(gateway.batches()).toHaveLength(2);
+  });
+  it('after an edit ends the batch before, but only when the new one can be afforded', async () => {
+    gateway.pace = 0;
+    await write('shots.jsonl', shots(3));
+    const first = batch(['run', 'shots.jsonl'], folder, gateway.url);
+    await first.says('runs; Ctrl-C');
+    first.child.kill('SIGKILL');
+    await first.ended;
+    await write('shots.jsonl', shots(5));
+    gateway.available = 1;
+    expect((await run()).code).toBe(1);
+    expect(gateway.batches().map((b) => b.status)).toEqual(['running']);
+    gateway.available = 1000;
+    const second = batch(['run', 'shots.jsonl'], folder, gateway.url);
+    await second.says('runs; Ctrl-C');
+    gateway.pace = 9;
+    expect(await second.ended).toBe(0);
+    expect(gateway.batches().map((b) => b.status)).toEqual(['cancelled', 'finished']);
   });
   it('after the gateway lost the batch asks again under the same keys', async () => {
     await write('shots.jsonl', shots(3));
