@@ -72,14 +72,14 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
     let refusal: Failure | null = null;
     work.crowded = false;
     while (work.inWork.size < limit && holdOf(work.batch) === null) {
-      const page = await store.batches.held(id, SLICE, after);
+      const free = limit - work.inWork.size;
+      const page = await store.batches.held(id, refusal === null ? Math.min(free, SLICE) : SLICE, after);
       if (after < 0) work.next = page[0]?.item ?? work.next;
       if (page.length === 0) {
         work.mayHold = refusal !== null;
         work.least = cheapest;
         break;
       }
-      const free = limit - work.inWork.size;
       const fitting = page.filter((g) => g.quote.reserve < cheapest).slice(0, free);
       after = (fitting.length < free ? page.at(-1) : fitting.at(-1))?.item ?? after;
       const answers = await store.batches.admit(fitting, roomOf(work), clock.now());

@@ -52,7 +52,7 @@ export function createRecorder(store: Store, backlog: Backlog, hub: Hub): Record
     perWorkspace.set(g.workspaceId, (perWorkspace.get(g.workspaceId) ?? 0) + (on ? 1 : -1));
   };
   const keepUp = ({ before, generation, stored }: Moved) => {
-    remember(generation);
+    if (before !== null || !isHeld(generation)) remember(generation);
     const waited = before?.state.status === 'queued' && !isHeld(before);
     const waits = generation.state.status === 'queued' && !isHeld(generation);
     if (waited && before) backlog.removed(before, stored.event.type === 'started' ? stored.event.at : null);
