@@ -330,6 +330,9 @@ onBothEngines((engine) => {
     const paused = await store.batches.change(whole(made), { type: 'paused', at: START }, NO_TALLY);
     const again = batch();
     expect(await store.batches.create(again, items(again, 2), claim)).toEqual({ outcome: 'replayed', batch: paused });
+    expect(await store.batches.made('studio', claim)).toEqual({ outcome: 'replayed', batch: paused });
+    expect(await store.batches.made('studio', { ...claim, requestHash: 'two' })).toMatchObject({ outcome: 'refused' });
+    expect(await store.batches.made('other', claim)).toBeNull();
     expect(await store.batches.create(batch(), [], { ...claim, requestHash: 'two' })).toMatchObject({
       outcome: 'refused',
       failure: { code: 'idempotency_conflict' },
@@ -340,6 +343,7 @@ onBothEngines((engine) => {
     });
     await site.clock.advance(24 * HOUR);
     const later = batch({ createdAt: site.clock.now() });
+    expect(await store.batches.made('studio', claim), 'it has expired').toBeNull();
     expect(await store.batches.create(later, [], { ...claim, requestHash: 'two' })).toMatchObject({
       outcome: 'created',
     });
