@@ -1,13 +1,30 @@
 // `npm run bench [b1 b2 …]`: each figure beside its limit, measured in the same run. Exit status 1 when a goal is missed.
 
 import { b6 } from './backlog.ts';
+import { b17, b18 } from './deliveries.ts';
 import { b1, b2 } from './http.ts';
 import { b3, b4 } from './nodes-idle.ts';
 import { b10 } from './pictures.ts';
 import type { Row } from './rig.ts';
+import { b1c, b11s } from './sets.ts';
 import { b7, b8 } from './survive.ts';
+import { b9 } from './watchers.ts';
 
-const ALL: Readonly<Record<string, () => Promise<Row[]>>> = { b1, b2, b3, b4, b6, b7, b8, b10 };
+const ALL: Readonly<Record<string, () => Promise<Row[]>>> = {
+  b1,
+  b1c,
+  b2,
+  b3,
+  b4,
+  b6,
+  b7,
+  b8,
+  b9,
+  b10,
+  b11s,
+  b17,
+  b18,
+};
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in ALL));

@@ -148,6 +148,10 @@ export interface GatewayOptions {
   readonly nodes: readonly string[];
   /** Extra lines of darkroom.yaml. */
   readonly settings?: string;
+  /** The built-in node is there; without it only `nodes` are. */
+  readonly sketch?: boolean;
+  /** models.yaml; the model `bench` when absent. */
+  readonly models?: string;
 }
 
 const MODELS = `models:
@@ -167,10 +171,10 @@ const MODELS = `models:
 export async function startGateway(options: GatewayOptions): Promise<GatewayProcess> {
   const data = await mkdtemp(join(tmpdir(), 'darkroom-bench-'));
   const nodes = options.nodes.map((url, i) => `  - {id: node-${i}, kind: comfyui, url: "${url}"}`).join('\n');
-  await writeFile(join(data, 'models.yaml'), MODELS);
+  await writeFile(join(data, 'models.yaml'), options.models ?? MODELS);
   await writeFile(
     join(data, 'darkroom.yaml'),
-    `log_level: error\nsketch: false\ndefault_model: bench\nstudio_credits: 100000000\nlimits: {concurrency: 1000, queue: 10000000}\n${nodes ? `nodes:\n${nodes}\n` : ''}${options.settings ?? ''}`,
+    `log_level: error\nsketch: ${options.sketch ?? false}\n${options.models ? '' : 'default_model: bench\n'}studio_credits: 100000000\nlimits: {concurrency: 1000, queue: 10000000}\n${nodes ? `nodes:\n${nodes}\n` : ''}${options.settings ?? ''}`,
   );
   return run(data, await freePort());
 }
