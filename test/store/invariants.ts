@@ -62,8 +62,10 @@ export async function expectSound(site: Pick<Site, 'query'>, store: Store): Prom
   for (const [rule, violations] of Object.entries(VIOLATIONS)) {
     expect(await site.query(violations), rule).toEqual([]);
   }
-  for (const { id, seq } of await site.query('select id, seq from generations order by id desc limit 50')) {
+  const newest = 'select id, seq, model, status from generations order by id desc limit 50';
+  for (const { id, seq, model, status } of await site.query(newest)) {
     const now = await store.generations.get(String(id));
+    expect([now?.model, now?.state.status], 'columns follow the generation').toEqual([model, status]);
     expect(await store.events.generationAt(String(id), Number(seq)), 'events fold to the row').toEqual(now);
   }
   for (const { id } of await site.query('select id from batches')) await expectCounted(site, store, String(id));

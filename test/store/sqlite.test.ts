@@ -1,11 +1,12 @@
-// What is in the way of an SQLite file is said with the file's name.
+// What is in the way of an SQLite file is said with the file's name; its log stays short, whatever is written.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { openStore } from '../../src/store/store.ts';
-import { ManualClock } from '../harness/manual-clock.ts';
+import { ManualClock, until } from '../harness/manual-clock.ts';
+import { draft, workspace } from './drafts.ts';
 
 let path: string;
 beforeEach(() => {
@@ -20,4 +21,18 @@ it.each([
   put();
   const opening = openStore({ path, clock: new ManualClock() });
   await expect(opening).rejects.toThrow(`The database ${path} cannot be opened: `);
+});
+
+it('moves what was written from the log to the file, and lets the log begin anew', async () => {
+  const store = await openStore({ path, clock: new ManualClock() });
+  await workspace(store);
+  const prompt = 'a red chair '.repeat(500);
+  for (let round = 0; round < 8; round++) {
+    await store.generations.insert(Array.from({ length: 600 }, () => draft({ reserved: 0, prompt })));
+  }
+  const written = 8 * 600 * prompt.length;
+  expect(written).toBeGreaterThan(28_000_000);
+  await until(() => statSync(path).size > written / 2, 'most of it in the file');
+  expect(statSync(`${path}-wal`).size).toBeLessThan(written * 0.9);
+  await store.close();
 });
