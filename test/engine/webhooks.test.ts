@@ -7,6 +7,7 @@ import { HOOK_EVENTS, type HookEvent } from '../../src/domain/delivery.ts';
 import { hashKey } from '../../src/engine/gateway.ts';
 import type { Call } from '../doubles/receiver.ts';
 import { settle } from '../harness/manual-clock.ts';
+import { ended, make, shots } from './batch-stage.ts';
 import { type Hooked, hooked } from './hooked.ts';
 import type { House } from './house.ts';
 
@@ -121,6 +122,41 @@ describe('a generation that ended', () => {
     ];
     for (const attempt of tries) expect(await refusal(attempt())).toMatchObject({ code: 'not_found' });
     expect((await foreign.list(them, 20)).data.map((one) => one.webhook.url)).toEqual([theirs.url]);
+  });
+});
+
+describe('a batch that came to its end', () => {
+  const told = async (h: Hooked, end: (id: string) => Promise<unknown>) => {
+    const r = await h.receiver();
+    await create(h, r.url, ['batch.finished']);
+    const request = { items: shots(3), name: 'overnight', metadata: { ticket: 'MKT-2241' } };
+    const { batch } = await make(h.house, request);
+    await end(batch.id);
+    await ended(h.house, batch.id);
+    const call = await h.calls(r, 1);
+    await h.house.clock.advance(5_000);
+    expect(r.calls).toHaveLength(1);
+    return { batch, body: call.json() };
+  };
+
+  it('is told once, with its counts', async () => {
+    const { batch, body } = await told(await hooked(), async () => {});
+    expect(body).toEqual({
+      event: 'batch.finished',
+      id: batch.id,
+      name: 'overnight',
+      status: 'finished',
+      counts: { queued: 0, running: 0, succeeded: 3, failed: 0, timeout: 0, cancelled: 0 },
+      credits_charged: 6,
+      created_at: new Date(batch.createdAt).toISOString(),
+      metadata: { ticket: 'MKT-2241' },
+    });
+  });
+
+  it('by a cancel is told too', async () => {
+    const h = await hooked();
+    const { body } = await told(h, (id) => h.house.gateway.batches.cancel(h.house.admin, id));
+    expect(body).toMatchObject({ event: 'batch.finished', status: 'cancelled', counts: { queued: 0, running: 0 } });
   });
 });
 
