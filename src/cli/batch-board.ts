@@ -7,6 +7,8 @@ import { endedOf, number, type Pace, sayCounts, sayHold, sayPace, saySpend, sayS
 import { styled } from './words.ts';
 
 export interface Board {
+  /** Somebody looks: worth asking more often. */
+  readonly live: boolean;
   show(batch: BatchBody, also: { readonly last: string | null; readonly saved: number | null }): void;
   /** The gateway does not answer, or does again (null). */
   silence(reason: string | null): void;
@@ -62,6 +64,7 @@ function liveBoard(stream: NodeJS.WriteStream, now: Now): Board {
     set('hold', text === null ? null : styled('red', text, stream));
   };
   return {
+    live: true,
     show(batch, { last, saved }) {
       const ended = endedOf(batch);
       if (bar === undefined) begin(batch.total);
@@ -89,6 +92,7 @@ function plainBoard(stream: NodeJS.WriteStream, now: Now): Board {
   let at = Number.NEGATIVE_INFINITY;
   let held: string | null = null;
   return {
+    live: false,
     show(batch) {
       const ended = endedOf(batch);
       const hold = sayHold(batch);

@@ -3,6 +3,7 @@
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { relative } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Client, ItemBody } from '../client/client.ts';
 import type { BatchBody, ReportBody } from '../contract/batches.ts';
 import { type Board, createBatchBoard } from './batch-board.ts';
@@ -194,12 +195,34 @@ async function watch({ line, plan, board, downloads, signal }: Desk, { id }: Bat
     now = batch;
     show();
   };
-  for (;;) {
-    try {
-      return await line.client.runBatch({ id }, { signal, onUpdate, onItem });
-    } catch (error) {
-      if (signal.aborted || (error as { retryable?: boolean }).retryable !== true) throw error;
+  const over = new AbortController();
+  if (board.live) void glance(line.client, id, onUpdate, AbortSignal.any([signal, over.signal]));
+  try {
+    for (;;) {
+      try {
+        return await line.client.runBatch({ id }, { signal, onUpdate, onItem });
+      } catch (error) {
+        if (signal.aborted || (error as { retryable?: boolean }).retryable !== true) throw error;
+      }
     }
+  } finally {
+    over.abort();
+  }
+}
+
+const GLANCE_MS = 1_000;
+
+/** The client polls as seldom as it may; who looks at a board wants to see it move. Silence is for the client to notice. */
+async function glance(
+  client: Client,
+  id: string,
+  show: (batch: BatchBody) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    await setTimeout(GLANCE_MS, undefined, { signal }).catch(() => {});
+    const batch = await client.batches.get(id, { signal }).catch(() => null);
+    if (batch !== null && !signal.aborted) show(batch);
   }
 }
 

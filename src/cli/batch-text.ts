@@ -117,19 +117,33 @@ export interface Desk {
 }
 
 const SHOWN = 20;
+/** What ended for all alike, and not by their own doing: told once. */
+const NOT_BEGUN: ReadonlySet<string> = new Set([
+  'batch_halted',
+  'budget_exceeded',
+  'insufficient_credits',
+  'cancelled_by_caller',
+  'cancelled_by_admin',
+]);
 
 export function sayReport(r: LinedReport, { pictures, reportFile }: Desk): string {
   const took =
     r.finished_at === null ? '' : ` in ${duration((Date.parse(r.finished_at) - Date.parse(r.created_at)) / 1000)}`;
-  const failures = r.failures.slice(0, SHOWN).flatMap((f) => {
+  const broken = r.failures.filter((f) => !NOT_BEGUN.has(f.error.code));
+  const failures = broken.slice(0, SHOWN).flatMap((f) => {
     const at = f.line === null ? `item ${f.index}` : `line ${f.line}`;
     return [`  ${at}: ${f.error.code}: ${cut(plain(f.reason), 100)}`, `    "${cut(plain(f.prompt), 70)}"`];
   });
-  const more = r.failures.length > SHOWN ? [`  … and ${number(r.failures.length - SHOWN)} more`] : [];
+  const more = broken.length > SHOWN ? [`  … and ${number(broken.length - SHOWN)} more`] : [];
+  const stopped = Map.groupBy(r.failures, (f) => f.error.code);
+  for (const [code, alike] of stopped) {
+    if (NOT_BEGUN.has(code))
+      more.push(`  ${count(alike.length, 'item')}: ${code}: ${cut(plain(alike[0]?.reason ?? ''), 100)}`);
+  }
   return [
     `${plain(r.name ?? r.id)}: ${number(r.counts.succeeded)} of ${number(r.total)} succeeded${took} (${r.status}, ${r.id})`,
     ...(r.counts.succeeded < r.total ? [`  ${sayCounts(r)}`] : []),
-    ...(failures.length > 0 ? ['', ...failures, ...more] : []),
+    ...(r.failures.length > 0 ? ['', ...failures, ...more] : []),
     '',
     `  credits   ${sayReconciliation(r)}`,
     ...(r.seconds_per_job === null ? [] : [`  seconds   ${saySeconds(r.seconds_per_job)}`]),

@@ -166,6 +166,18 @@ describe('the report', () => {
     expect(said).not.toContain('\u001b');
     expect(Math.max(...said.split('\n').map((l) => l.length))).toBeLessThan(120);
   });
+  it('tells once of all that a halt or the cap kept from running', () => {
+    const failure = REPORT.failures[0] as LinedReport['failures'][number];
+    const halted = {
+      ...failure,
+      reason: 'Its batch halted.',
+      error: { ...failure.error, code: 'batch_halted' as const },
+    };
+    const said = sayReport({ ...REPORT, failures: [halted, failure, halted] }, { pictures, reportFile: null });
+    expect(said).toContain('line 730: safety_filter');
+    expect(said).toContain('2 items: batch_halted: Its batch halted.');
+    expect(said).not.toContain('line 730: batch_halted');
+  });
   it('shows twenty failures of many', () => {
     const many = {
       ...REPORT,
