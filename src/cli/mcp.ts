@@ -31,7 +31,8 @@ async function serveOnStdio(options: RemoteOptions): Promise<void> {
   const { buildServer } = await import('../api/mcp/server.ts');
   const { createSystem } = await import('../system/system.ts');
   const { clock } = createSystem({ level: 'silent', allowPrivate: [] });
-  const studio = await connect(options);
+  const client = await connect(options);
+  const studio = { ...client, cancel: (id: string) => client.cancel(id) };
   const fault = (error: unknown) => {
     process.stderr.write(`darkroom mcp: ${error instanceof Error ? error.message : String(error)}\n`);
   };

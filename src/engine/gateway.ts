@@ -5,6 +5,7 @@ import { type CatalogStatus, findModel } from '../catalog/catalog.ts';
 import type { GenerationRequest } from '../contract/generations.ts';
 import type { View } from '../contract/render.ts';
 import type { Caller, Key, Workspace } from '../domain/caller.ts';
+import type { GenerationEvent } from '../domain/event.ts';
 import { failure, GatewayError } from '../domain/failure.ts';
 import { type Generation, isFinal, type Status } from '../domain/generation.ts';
 import { Meters } from '../domain/meters.ts';
@@ -55,6 +56,11 @@ export interface Stats {
   readonly batches: Readonly<Record<'running' | 'paused' | 'breaker_open', number>>;
 }
 
+export interface CancelOptions {
+  /** Not if it has begun to run; it comes back as it is then. */
+  readonly whileQueued?: true;
+}
+
 export interface Gateway {
   /** `hash`: sha256 of the key text, hex. Null: no such key, or expired. */
   authenticate(hash: string): Promise<Caller | null>;
@@ -74,7 +80,7 @@ export interface Gateway {
     cursor?: string,
   ): Promise<Page<Generation>>;
   /** Idempotent; a final one comes back unchanged. Answers once committed; the node is cleaned up afterwards. */
-  cancel(caller: Caller, id: GenerationId): Promise<Generation>;
+  cancel(caller: Caller, id: GenerationId, options?: CancelOptions): Promise<Generation>;
   /** Progress, queue place, estimate and links of a generation now. `baseUrl` without trailing slash. */
   view(g: Generation, baseUrl: string): View;
   /** Replay from `cursor` (exclusive), then live; without one, live only. Throws GatewayError('invalid_request') on an unknown or expired cursor. A consumer that lags beyond its bound loses progress first; if it lags further the iterator throws GatewayError('rate_limited'). */
@@ -231,8 +237,8 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
       for (const g of page.data) await sweeper.remember(g);
       return page;
     },
-    async cancel(caller, id) {
-      return cancel(await mine(caller, id), recorder, attempts, clock.now());
+    async cancel(caller, id, options = {}) {
+      return cancel(await mine(caller, id), recorder, attempts, clock.now(), options);
     },
     view,
     watch: (filter, cursor, signal) => remembering(hub.watch(filter, cursor, signal), sweeper),
@@ -308,12 +314,31 @@ const modelFor = (rooms: Rooms, id: string) => {
 };
 
 /** Cancelling is committed first; the node is cleaned up afterwards and a late picture is thrown away. */
-async function cancel(g: Generation, recorder: Recorder, attempts: Attempts, at: Millis): Promise<Generation> {
+async function cancel(
+  g: Generation,
+  recorder: Recorder,
+  attempts: Attempts,
+  at: Millis,
+  { whileQueued }: CancelOptions,
+): Promise<Generation> {
   const why = failure('cancelled_by_caller', 'It was cancelled on request.');
-  const result = await recorder.insist(g.id, { type: 'cancelled', at, failure: why });
+  const event = { type: 'cancelled', at, failure: why } as const;
+  if (whileQueued) return cancelQueued(g, event, recorder);
+  const result = await recorder.insist(g.id, event);
   if (result === null) throw new GatewayError('not_found', `There is no generation ${g.id}.`);
   if (result.moved) attempts.abort(g.id, new GatewayError(why));
   return result.generation;
+}
+
+/** Whoever starts it first wins. */
+async function cancelQueued(g: Generation, event: GenerationEvent, recorder: Recorder): Promise<Generation> {
+  let now = g;
+  while (now.state.status === 'queued') {
+    const next = await recorder.append(now, event);
+    if (next !== null) return next;
+    now = (await recorder.get(g.id)) ?? now;
+  }
+  return now;
 }
 
 /** The generation once it is final, or as it is after `ms`. */

@@ -260,9 +260,9 @@ export function fakeGateway(clock: Clock): FakeGateway {
       const from = cursor === undefined ? 0 : Number(cursor);
       return { data: all.slice(from, from + limit), next: from + limit < all.length ? String(from + limit) : null };
     },
-    async cancel(caller, id) {
+    async cancel(caller, id, { whileQueued = false } = {}) {
       const g = mine(caller, id);
-      if (!isFinal(g)) {
+      if (whileQueued ? g.state.status === 'queued' : !isFinal(g)) {
         const failure = { code: 'cancelled_by_caller', message: 'Stopped on request.' } as const;
         gateway.emit(id, { type: 'cancelled', at: clock.now(), failure });
       }

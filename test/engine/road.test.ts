@@ -310,3 +310,14 @@ describe('a fallback', () => {
     expect(await other.gateway.credits(other.admin)).toEqual({ balance: 998_000, reserved: 9000 });
   });
 });
+
+it('cancels what is queued, and leaves what has begun when only the queued was meant', async () => {
+  await using house = await openHouse({ nodes: ['rack-1'] });
+  house.fakes.node('rack-1').plan = { hang: true };
+  const running = await house.ask();
+  await house.until(running.id, 'running');
+  const queued = await house.ask();
+  const only = { whileQueued: true } as const;
+  expect((await house.gateway.cancel(house.admin, queued.id, only)).state.status).toBe('cancelled');
+  expect((await house.gateway.cancel(house.admin, running.id, only)).state.status).toBe('running');
+});

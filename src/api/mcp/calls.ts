@@ -101,7 +101,7 @@ async function held(g: GenerationBody, ms: number, call: Call): Promise<Generati
 async function withdraw(id: string, { studio, fault }: Call): Promise<void> {
   try {
     const { status } = await studio.get(id);
-    if (status === 'queued') await studio.cancel(id);
+    if (status === 'queued') await studio.cancel(id, { whileQueued: true });
   } catch (error) {
     fault(error);
   }

@@ -60,9 +60,9 @@ export function gatewayStudio({ gateway, caller, baseUrl, closing }: GatewayStud
       const page = await gateway.list(caller, filter, limit, cursor);
       return { data: page.data.map(body), next_cursor: page.next };
     },
-    async cancel(id) {
+    async cancel(id, options) {
       need('generate');
-      return body(await gateway.cancel(caller, id));
+      return body(await gateway.cancel(caller, id, options));
     },
     credits: async () => renderCredits(await gateway.credits(caller), gateway.usdPerCredit),
     models: async () => gateway.models().data.map(renderModel),

@@ -1,5 +1,5 @@
 // What the tools need of a gateway, in the words of the wire, so that the same tools serve agents at /mcp (from the
-// engine) and on stdio (over HTTP). The client of `client/` is one as it stands.
+// engine) and on stdio (over HTTP). The client of `client/` is all but one as it stands.
 
 import type { CreditsBody } from '../../contract/credits.ts';
 import type { GenerationBody, GenerationRequest } from '../../contract/generations.ts';
@@ -13,7 +13,8 @@ export interface Studio {
   /** `wait`: seconds to hold the answer until it is final. An abort ends the holding, never the generation. */
   get(id: string, options?: { readonly wait?: number; readonly signal?: AbortSignal }): Promise<GenerationBody>;
   list(query: StudioQuery): Promise<PageBody<GenerationBody>>;
-  cancel(id: string): Promise<GenerationBody>;
+  /** `whileQueued`: not if it has begun meanwhile, where that can be told in one step. */
+  cancel(id: string, options?: { readonly whileQueued?: true }): Promise<GenerationBody>;
   credits(): Promise<CreditsBody>;
   models(): Promise<readonly ModelBody[]>;
   /** Progress of these generations, from now until the signal aborts; other frames may come too. */
