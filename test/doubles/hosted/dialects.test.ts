@@ -77,10 +77,12 @@ describe('what the real one refuses is refused, and nothing is begun', () => {
   });
 
   it('stability wants a form, runway its version', async () => {
-    const { post } = await start('stability');
+    const { double, post } = await start('stability');
     expect((await post('/v2beta/stable-image/generate/core', { prompt: PROMPT })).text).toContain(
       'multipart/form-data',
     );
+    const large = caller('stability', double).submit({ image: new Blob([Buffer.alloc(11_000_000)]) });
+    expect((await large).status).toBe(413);
     const { submit } = await start('runway');
     expect((await submit({}, { 'x-runway-version': '2024-01-01' })).text).toContain('X-Runway-Version');
   });

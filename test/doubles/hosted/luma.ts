@@ -95,7 +95,7 @@ async function view(house: House, job: Job, phase: Phase): Promise<Fields> {
     id: house.idShown(job),
     generation_type: kind,
     state: phase !== 'done' ? running : failure === null ? 'completed' : 'failed',
-    ...(failure === null ? {} : { failure_reason: failure }),
+    failure_reason: failure,
     created_at: new Date(at).toISOString(),
     assets: work ? { [kind]: house.link(job, work) } : null,
     model: order.model,

@@ -10,6 +10,7 @@ const error = (status: number, name: string, ...errors: readonly string[]): Answ
   json(status, { id: '8f1c7a0b3d', name, errors });
 const bad = (...errors: readonly string[]) => error(400, 'bad_request', ...errors);
 const RATIOS = ['21:9', '16:9', '3:2', '5:4', '1:1', '4:5', '2:3', '9:16', '9:21'];
+const BODY_MAX = 10 * 1024 * 1024;
 const SEED_MAX = 4_294_967_294;
 
 export const stability = (): Provider => ({
@@ -54,6 +55,9 @@ const route = (house: House): SubmitRoute => ({
 });
 
 function read({ body, encoding, headers }: Call, service: string): Order {
+  if (Number(headers['content-length'] ?? 0) > BODY_MAX) {
+    throw new Refused(error(413, 'payload_too_large', 'body: payloads cannot be larger than 10MiB in size'));
+  }
   if (encoding !== 'form') throw new Refused(bad('content-type: must be multipart/form-data'));
   if (!/image\/\*|application\/json|\*\/\*/.test(headers.accept ?? '*/*'))
     throw new Refused(bad("accept: must be 'image/*' or 'application/json'"));
@@ -83,10 +87,9 @@ async function answer({ jobs }: House, job: Job, { headers, signal }: Call): Pro
   const seed = job.order.seed === 0 ? 1_846_592_033 : job.order.seed;
   const finish = work && !work.safe ? 'CONTENT_FILTERED' : 'SUCCESS';
   if (/application\/json/.test(headers.accept ?? '')) {
-    return {
-      ...json(200, { ...(work ? { image: base64(work) } : {}), finish_reason: finish, seed }),
-      carries: work !== undefined,
-    };
+    const type = { 'content-type': `application/json; type=image/${job.order.format}` };
+    const image = work ? { image: base64(work) } : {};
+    return { ...json(200, { ...image, finish_reason: finish, seed }, type), carries: true };
   }
   const file = work?.file ?? { parts: [], mime: `image/${job.order.format}` };
   return { status: 200, file, headers: { seed: String(seed), 'finish-reason': finish }, carries: true };
