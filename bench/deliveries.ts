@@ -18,7 +18,8 @@ import {
 } from './rig.ts';
 
 const DELIVERIES = 1_000;
-const PATIENCE_MS = 180_000;
+/** What fails seven times in a row waits for many minutes; after this it is asked for by hand. */
+const PATIENCE_MS = 60_000;
 
 interface Receiver {
   readonly url: string;
@@ -53,6 +54,15 @@ async function receiver(): Promise<Receiver> {
   return made;
 }
 
+/** Has every delivery that still waits sent now. */
+async function askAgain(url: string): Promise<void> {
+  const c = client(url);
+  const answer = expectStatus(await c('GET', '/v1/webhooks/deliveries?state=pending&limit=100'), 200);
+  for (const { id } of (JSON.parse(answer.body) as { data: { id: string }[] }).data)
+    await c('POST', `/v1/webhooks/deliveries/${id}/redeliver`);
+  await sleep(1_000);
+}
+
 export async function b17(): Promise<Row[]> {
   const nodes = await startNodes(8, { renderMs: 20, image: 'small', historyMs: 0 });
   const to = await receiver();
@@ -70,6 +80,8 @@ export async function b17(): Promise<Row[]> {
   const start = performance.now();
   while (to.taken.size < DELIVERIES && performance.now() - start < PATIENCE_MS) await sleep(50);
   const seconds = (performance.now() - start) / 1000;
+  const byThemselves = to.taken.size;
+  for (let round = 0; round < 40 && to.taken.size < DELIVERIES; round++) await askAgain(gateway.url);
   const again = [...to.taken.values()].filter((times) => times > 1).length;
   const missing = DELIVERIES - to.taken.size;
   await gateway[Symbol.asyncDispose]();
@@ -98,9 +110,9 @@ export async function b17(): Promise<Row[]> {
     },
     {
       id: 'B17',
-      what: 'the same: after the kill',
+      what: 'the same: arrived without being asked for again, and until when after the kill',
       limit: '–',
-      ours: `${seconds.toFixed(1)} s`,
+      ours: `${byThemselves}, ${seconds.toFixed(1)} s`,
       ratio: '–',
       goal: '–',
       met: true,

@@ -18,6 +18,8 @@ import type { Rooms } from './rooms.ts';
 
 /** Items cancelled, or handed over, in one turn of the event loop. */
 const SLICE = 50;
+/** Held ones cancelled in one turn: nothing of them is on a node. */
+const HELD_SLICE = 256;
 const PAGE = 100;
 
 const BY_CALLER = failure('cancelled_by_caller', 'Its batch was cancelled on request.');
@@ -124,9 +126,17 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
   /** A slice at a time: what was cancelled stirs the batch again. True: there was nothing left. */
   const clearAway = async (work: Work) => {
     const all = clearing(work.batch) === 'all';
+    const why = all ? BY_CALLER : HALTED;
+    const held = await store.batches.held(work.batch.id, HELD_SLICE);
+    if (held.length > 0) {
+      const event = { type: 'cancelled', at: clock.now(), failure: why } as const;
+      await Promise.all(held.map(async (g) => (await recorder.append(g, event)) ?? cancel(g.id, why)));
+      work.stirred = true;
+      return false;
+    }
     for (const status of all ? (['queued', 'running'] as const) : (['queued'] as const)) {
       const ids = await store.batches.idsIn(work.batch.id, status, SLICE);
-      await Promise.all(ids.map((id) => cancel(id, all ? BY_CALLER : HALTED)));
+      await Promise.all(ids.map((id) => cancel(id, why)));
       if (ids.length === 0) continue;
       work.stirred = true;
       return false;
