@@ -23,8 +23,8 @@ export const serveCommand = new Command('serve')
       process.stderr.write(`${explain(error, config)}\n`);
       process.exit(1);
     });
-    process.stdout.write(welcome(darkroom, VERSION));
     stopOnSignal(darkroom);
+    process.stdout.write(welcome(darkroom, VERSION));
   });
 
 function explain(error: Error & { code?: string }, config: { host: string; port: number; data: string }): string {
