@@ -2,10 +2,23 @@
 
 import { type Catalog, findModel } from '../catalog/catalog.ts';
 import type { Served } from '../domain/event.ts';
+import type { FailureCode } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
 import type { Model } from '../domain/model.ts';
 import type { Params } from '../domain/params.ts';
 import { quote } from '../domain/price.ts';
+
+/** Its last node or account takes no more of this for now: asking there again would only hammer it. */
+export const isLimited = (g: Pick<Generation, 'state'> | null): boolean =>
+  g?.state.status === 'queued' && g.state.lastFailure !== undefined && LIMITS.has(g.state.lastFailure.code);
+
+/** Failures after which an equivalent model is the answer, where one is allowed. */
+export const LIMITS: ReadonlySet<FailureCode> = new Set([
+  'rate_limited',
+  'provider_auth',
+  'provider_balance',
+  'model_gone',
+]);
 
 /** The models of its fallback list, in order. */
 export function equivalents(catalog: Catalog, model: Model): readonly Model[] {

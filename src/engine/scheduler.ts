@@ -8,13 +8,13 @@ import type { Lane } from '../domain/lane.ts';
 import type { Meters } from '../domain/meters.ts';
 import type { Model } from '../domain/model.ts';
 import { type LaneView, obstacle, type Placement, place } from '../domain/placement.ts';
-import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
+import type { GenerationId, Millis, NodeId, WorkspaceId } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
 import { type Loop, startLoop } from '../system/system.ts';
 import type { Attempts } from './attempt.ts';
 import { needsOf } from './availability.ts';
 import type { Backlog, Head } from './backlog.ts';
-import { equivalents, servedBy } from './fallback.ts';
+import { equivalents, isLimited, servedBy } from './fallback.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -97,9 +97,12 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     return lanes;
   };
 
-  /** The model itself while any online node can run it; else the first equivalent that one can and that can make this. */
+  /** The model itself while any online node can run it (and did not say "no more" to this very one); else the first equivalent that one can and that can make this. */
   const standIn = async ({ head, lane }: Head, model: Model): Promise<Model> => {
-    if (!lane.fallback || patience() !== Infinity || runs(model, lane)) return model;
+    if (!lane.fallback) return model;
+    const limited = lane.avoid.length > 0 && isLimited(await recorder.get(head.id));
+    if (!limited && patience() !== Infinity) return model;
+    if (runs(model, lane, limited ? lane.avoid : [])) return model;
     const g = await recorder.get(head.id);
     return equivalents(catalog, model).find((m) => g && runs(m, lane) && servedBy(g, m) !== null) ?? model;
   };
@@ -109,9 +112,10 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     const g = await recorder.get(head.id);
     return g === null || servedBy(g, model) !== null;
   };
-  const runs = (model: Model, lane: Lane): boolean =>
+  const runs = (model: Model, lane: Lane, but: readonly NodeId[] = []): boolean =>
     fleet
       .views()
+      .filter((n) => !but.includes(n.id))
       .some((n) => needsOf(catalog, model, lane.pictures).some((needs) => obstacle(n, needs, lane.loras) === null));
 
   const hasRoom = async (id: WorkspaceId) => {

@@ -7,11 +7,12 @@ import { FAILURES, type Failure, type FailureCode, failure, toFailure } from '..
 import type { Generation, RemoteRef } from '../domain/generation.ts';
 import { laneOf } from '../domain/lane.ts';
 import type { Model, Route } from '../domain/model.ts';
-import { suits } from '../domain/placement.ts';
+import { obstacle, suits } from '../domain/placement.ts';
 import { settle } from '../domain/retry.ts';
 import type { Millis, NodeId } from '../domain/units.ts';
 import type { Ingested } from '../media/media.ts';
 import { needsOf } from './availability.ts';
+import { equivalents, LIMITS, servedBy } from './fallback.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -97,12 +98,18 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
     fleet.learned(node, { residency, warm, renderMs: null, failure: refused ? null : why });
   };
 
-  const elsewhere = (g: Generation, { node, model }: Plan): 'now' | 'later' | 'no' => {
+  /** Nodes that may run it next: of the same model, and of an equivalent where this one is limited. */
+  const elsewhere = (g: Generation, { node, model }: Plan, why: Failure): 'now' | 'later' | 'no' => {
     const { pictures, loras } = laneOf(g);
     const needs = needsOf(catalog, model, pictures);
     const others = fleet
       .views()
       .filter((n) => n.id !== node && !g.avoid.includes(n.id) && needs.some((r) => suits(n, r, loras)));
+    if (others.length === 0 && g.fallback === 'model' && LIMITS.has(why.code)) {
+      const standIn = equivalents(catalog, model).filter((m) => servedBy(g, m) !== null);
+      const able = standIn.flatMap((m) => needsOf(catalog, m, pictures));
+      if (fleet.views().some((n) => able.some((r) => obstacle(n, r, loras) === null))) return 'now';
+    }
     if (others.length === 0) return 'no';
     return others.some((n) => n.status === 'online') ? 'now' : 'later';
   };
@@ -138,7 +145,12 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
       report(tale.g, plan, why, thrown);
       tellFleet(tale, plan, broken, why, refused);
       if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {
-        const around = { now: clock.now(), elsewhere: elsewhere(tale.g, plan), refused, chance: random.fraction() };
+        const around = {
+          now: clock.now(),
+          elsewhere: elsewhere(tale.g, plan, why),
+          refused,
+          chance: random.fraction(),
+        };
         await append(tale.g, settle(tale.g, why, around));
       }
       await cleanUp(tale, why);

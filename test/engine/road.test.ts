@@ -271,6 +271,32 @@ describe('a fallback', () => {
     const { generation } = await other.gateway.submit(caller, { model: 'big', prompt: 'x' });
     expect(generation.fallback).toBe('none');
   });
+  describe('after "too many requests"', () => {
+    const limited = () => openHouse({ nodes: ['rack-1'], models: [{ id: 'dear', fallback: ['flux-dev'] }, {}] });
+    it('takes over at once instead of asking again, and says so', async () => {
+      await using other = await limited();
+      other.fakes.node('rack-1').plan = (job) => (job.attempt === 1 ? { fail: 'rate_limited' } : {});
+      const g = await other.until((await other.ask({ model: 'dear' })).id, 'succeeded');
+      expect(g).toMatchObject({ model: 'flux-dev', requestedModel: 'dear', charged: 2000 });
+      expect(g.attempts.map((a) => [a.model, a.outcome])).toEqual([
+        ['dear', 'rate_limited'],
+        ['flux-dev', 'succeeded'],
+      ]);
+    });
+    it('takes over too where the node would not take the job at all', async () => {
+      await using other = await limited();
+      other.fakes.node('rack-1').plan = (job) => (job.attempt === 1 ? { refuse: 'rate_limited' } : {});
+      const g = await other.until((await other.ask({ model: 'dear' })).id, 'succeeded');
+      expect(g).toMatchObject({ model: 'flux-dev', requestedModel: 'dear' });
+    });
+    it('is not used where the caller does not allow it', async () => {
+      await using other = await limited();
+      other.fakes.node('rack-1').plan = { fail: 'rate_limited' };
+      const g = await other.until((await other.ask({ model: 'dear', fallback: 'none' })).id, 'failed');
+      expect(g.attempts.map((a) => a.model)).toEqual(['dear', 'dear', 'dear']);
+      expect(g.state).toMatchObject({ failure: { code: 'rate_limited' } });
+    });
+  });
   it('passes over an equivalent that cannot make this', async () => {
     const lost = [
       { backend: 'sdapi', labels: [], checkpoint: null, workflow: null, remote: null, account: null },
