@@ -72,11 +72,15 @@ function openMover(path: string, writer: DatabaseSync) {
   });
   const measure = writer.prepare('PRAGMA wal_checkpoint(NOOP)');
   let moving: Promise<void> | null = null;
+  /** Slower for everybody, but the log must not grow for ever. */
+  const moveHere = () => {
+    if (writer.isOpen) writer.exec('PRAGMA wal_checkpoint(PASSIVE)');
+  };
   const move = async () => {
     try {
-      await pool.run(path, { name: 'checkpoint' });
+      await pool.run(path, { name: 'checkpoint' }).catch(moveHere);
     } catch {
-      if (writer.isOpen) writer.exec('PRAGMA wal_checkpoint(PASSIVE)'); // slower for everybody, but the log must not grow for ever
+      // A full disk: nothing is lost while it is in the log, and the next commit tries again.
     } finally {
       moving = null;
     }

@@ -138,7 +138,7 @@ export function createWriter(
     do {
       await gather();
       await commit(take(queue));
-      await database.tidy();
+      await database.tidy().catch(() => {}); // what was not tidied up is found again after the next commit
     } while (queue.length > 0);
     working = null;
   };

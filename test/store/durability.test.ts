@@ -28,6 +28,7 @@ let generations: Generations;
 /** Syncs asked for and not yet decided. */
 let syncs: Sync[];
 let log: string[];
+let tidy: () => Promise<void>;
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'darkroom-durability-'));
@@ -36,11 +37,12 @@ beforeEach(async () => {
   await migrate(database, clock.now());
   syncs = [];
   log = [];
+  tidy = database.tidy;
   const durable = () =>
     new Promise<void>((resolve, reject) => {
       syncs.push({ done: resolve, fail: () => reject(new Error('EIO: i/o error, fdatasync')) });
     });
-  writer = createWriter({ ...database, durable }, clock);
+  writer = createWriter({ ...database, durable, tidy: () => tidy() }, clock);
   generations = createGenerations(database, writer, clock);
   const studio = { id: 'studio', name: 'studio', credits: 1_000_000, limits: DEFAULT_LIMITS, provenance: true };
   const founded = createAccounts(database, writer, clock).createWorkspace(studio, START);
@@ -139,6 +141,21 @@ it('ends though the disk refuses: one more try, then whoever waits is refused', 
   await closed;
   expect(log).toEqual(['rejected one']);
   expect(clock.pending).toBe(0);
+});
+
+it('goes on though the log cannot be kept short, and ends', async () => {
+  let asked = 0;
+  tidy = async () => {
+    asked++;
+    throw new Error('EFBIG');
+  };
+  for (const name of ['one', 'two']) {
+    const { answered } = insert(name);
+    (await nextSync()).done();
+    await answered;
+  }
+  expect([asked, log]).toEqual([2, ['told 1', 'answered one', 'told 2', 'answered two']]);
+  await writer.close();
 });
 
 it('goes on after a listener that throws: the others hear, callers are answered, and the bug is not swallowed', async () => {

@@ -1,8 +1,11 @@
-// What is in the way of an SQLite file is said with the file's name; its log stays short, whatever is written.
+// What is in the way of an SQLite file is said with the file's name; its log stays short, whatever is written; a full disk
+// is survived.
 
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { openStore } from '../../src/store/store.ts';
 import { ManualClock, until } from '../harness/manual-clock.ts';
@@ -36,3 +39,18 @@ it('moves what was written from the log to the file, and lets the log begin anew
   expect(statSync(`${path}-wal`).size).toBeLessThan(written * 0.9);
   await store.close();
 });
+
+const PROGRAM = join(import.meta.dirname, 'cramped-process.ts');
+const LIMIT = 6 * 1024 * 1024;
+const limitless = spawnSync('prlimit', ['--version']).status !== 0;
+
+it.skipIf(limitless)(
+  'survives a disk too full to move the log, and goes on when there is room',
+  { timeout: 60_000 },
+  async () => {
+    const limited = ['-c', `ulimit -S -f ${LIMIT / 512}; exec "$0" "$@"`, process.execPath, PROGRAM, path, `${LIMIT}`];
+    const { before, after, lost } = JSON.parse((await promisify(execFile)('sh', limited)).stdout);
+    expect([before > 0, after - before, lost]).toEqual([true, 1_000, 0]);
+    expect(statSync(path).size, 'the log was moved after all').toBeGreaterThan(LIMIT);
+  },
+);
