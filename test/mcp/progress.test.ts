@@ -38,6 +38,12 @@ function reporting(notify: (value: ProgressValue) => Promise<void> = async () =>
       wake();
       await settle();
     },
+    async begins() {
+      const generation = { ...QUEUED, status: 'running' as const, queue_reason: undefined };
+      frames.push({ type: 'event', event: 'generation.running', cursor: 'c1', generation } as Frame);
+      wake();
+      await settle();
+    },
     stop: () => report[Symbol.dispose](),
   };
 }
@@ -97,6 +103,15 @@ describe('a report', () => {
     expect(r.heard.map((h) => h.at)).toEqual([0, 15_000, 30_000, 45_000, 60_000]);
     risesStrictly(r.heard);
     expect(r.heard.at(-1)?.progress).toBeLessThan(0.01);
+    r.stop();
+  });
+
+  it('says in a sign of life what has become of it, not what it waited for', async () => {
+    const r = reporting();
+    await r.begins();
+    expect(r.messages()).toEqual(['waiting for slot']);
+    await r.clock.advance(15_000);
+    expect(r.messages()).toEqual(['waiting for slot', 'running']);
     r.stop();
   });
 

@@ -157,6 +157,10 @@ describe.each(KINDS)('%s', (kind) => {
       batchId: 'b',
       metadata: { take: '3' },
     });
+    start(house, idOf(house, 2));
+    house.gateway.emit(idOf(house, 2), { type: 'failed', at: NOW, failure: { code: 'model_error', message: 'no' } });
+    const [failed] = same(await someone.call('list_recent_generations', { limit: 1 })).data as object[];
+    expect(failed).toMatchObject({ status: 'failed', error: { code: 'model_error', retryable: false } });
     const rest = same(await someone.call('list_recent_generations', { limit: 2, cursor: page.next_cursor }));
     expect(rest).toMatchObject({ data: [{ id: idOf(house) }], next_cursor: null });
   });
@@ -174,6 +178,13 @@ describe.each(KINDS)('%s', (kind) => {
     const models = same(await someone.call('list_models')).data as Record<string, unknown>[];
     expect(models.map((m) => m.id)).toEqual(['sketch', 'flux-dev', 'sdxl']);
     expect(models[1]).toMatchObject({ kind: 'image', price: 2.5, usable: false, why_not: 'no node online' });
+    const first = same(await someone.call('list_models', { limit: 2 }));
+    expect(first.next_cursor).toBe('flux-dev');
+    expect(same(await someone.call('list_models', { limit: 2, cursor: first.next_cursor }))).toMatchObject({
+      data: [{ id: 'sdxl' }],
+      next_cursor: null,
+    });
+    expect(errorOf(await someone.call('list_models', { cursor: 'nothing' })).code).toBe('invalid_request');
     expect(same(await someone.call('list_models', { filter: 'Stable-Diffusion image' })).data).toMatchObject([
       { id: 'sdxl' },
     ]);

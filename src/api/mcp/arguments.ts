@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { GenerationQuery, GenerationRequest } from '../../contract/generations.ts';
+import { ListQuery } from '../../contract/lists.ts';
 
 /** Hosts give a call up after 60 s. */
 export const WAIT_CAP_SECONDS = 50;
@@ -16,7 +17,7 @@ export const List = GenerationQuery.extend({
   metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]).transform(String)).optional(),
 });
 export const Cancel = z.strictObject({ id });
-export const Models = z.strictObject({ filter: z.string().trim().min(1).max(200).optional() });
+export const Models = ListQuery.extend({ filter: z.string().trim().min(1).max(200).optional() });
 export const Nothing = z.strictObject({});
 
 /** `true` means the cap; more than the cap is the cap. */

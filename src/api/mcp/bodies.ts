@@ -46,9 +46,9 @@ export function generationRow(g: GenerationBody): Record<string, unknown> {
     created_at,
     prompt: prompt.length > PROMPT_SHOWN ? `${prompt.slice(0, PROMPT_SHOWN - 1)}…` : prompt,
     url,
-    progress: progress?.fraction,
+    progress,
     credits_charged,
-    error: error?.code,
+    error: error && { code: error.code, retryable: error.retryable },
     batch_id,
     metadata,
   });

@@ -5,6 +5,8 @@
 import type { CallToolResult, ContentBlock } from '@modelcontextprotocol/server';
 import type { z } from 'zod';
 import type { GenerationBody } from '../../contract/generations.ts';
+import { pageOf } from '../../contract/lists.ts';
+import { GatewayError } from '../../domain/failure.ts';
 import type { Clock } from '../../system/system.ts';
 import { waitMs } from './arguments.ts';
 import { generationBody, generationRow, isFinal, modelMatches, modelRow, submittedBody } from './bodies.ts';
@@ -47,10 +49,12 @@ export const CALLS: Calls = {
     return answer({ data: page.data.map(generationRow), next_cursor: page.next_cursor });
   },
   get_credits: async (_args, { studio }) => answer({ ...(await studio.credits()) }),
-  async list_models({ filter }, { studio }) {
+  async list_models({ filter, ...query }, { studio }) {
     const models = await studio.models();
     const wanted = filter === undefined ? models : models.filter((m) => modelMatches(m, filter));
-    return answer({ data: wanted.map(modelRow), next_cursor: null });
+    const page = pageOf(wanted, (m) => m.id, query);
+    if (page === null) throw new GatewayError('invalid_request', 'cursor: not one that this list gave out');
+    return answer({ data: page.data.map(modelRow), next_cursor: page.next });
   },
   async cancel_generation({ id }, { studio }) {
     return answer(generationBody(await studio.cancel(id)));

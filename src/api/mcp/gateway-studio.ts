@@ -5,7 +5,9 @@ import { Readable } from 'node:stream';
 import { renderCredits } from '../../contract/credits.ts';
 import { renderModel } from '../../contract/models.ts';
 import { renderGeneration } from '../../contract/render.ts';
+import { renderCursor } from '../../contract/socket.ts';
 import { type Caller, may, type Scope } from '../../domain/caller.ts';
+import { ANNOUNCED } from '../../domain/event.ts';
 import { GatewayError } from '../../domain/failure.ts';
 import type { Generation, Status } from '../../domain/generation.ts';
 import { toCredits } from '../../domain/units.ts';
@@ -69,6 +71,12 @@ export function gatewayStudio({ gateway, caller, baseUrl, closing }: GatewayStud
     async *watch({ ids, signal }) {
       const filter = { workspaceId: caller.workspace.id, generationIds: ids, progress: true };
       for await (const item of gateway.watch(filter, null, signal)) {
+        if (item.type === 'event') {
+          const name = ANNOUNCED[item.stored.event.type];
+          if (name === null) continue;
+          const cursor = renderCursor(item.stored.cursor);
+          yield { type: 'event', event: `generation.${name}`, cursor, generation: body(item.generation) };
+        }
         if (item.type !== 'progress') continue;
         yield { type: 'progress', id: item.id, progress: { fraction: item.fraction, message: item.message } };
       }

@@ -30,7 +30,7 @@ export interface ReportOptions {
 /** Reports until disposed. */
 export function reportProgress(g: GenerationBody, { studio, clock, notify }: ReportOptions): Disposable {
   const over = new AbortController();
-  let newest = g.progress ?? { fraction: 0, message: g.queue_reason?.replaceAll('_', ' ') ?? g.status };
+  let newest = stateOf(g, 0);
   let sent = { ...newest, value: -1, at: clock.monotonic() };
   let writing = false;
   let timer: Disposable | null = null;
@@ -60,9 +60,12 @@ export function reportProgress(g: GenerationBody, { studio, clock, notify }: Rep
   const follow = async () => {
     for await (const frame of studio.watch({ ids: [g.id], signal: over.signal })) {
       if (over.signal.aborted) return;
-      if (frame.type !== 'progress') continue;
-      newest = frame.progress;
-      if (matters()) look();
+      if (frame.type === 'event' && 'generation' in frame) {
+        newest = stateOf(frame.generation, newest.fraction); // for the next sign of life
+      } else if (frame.type === 'progress') {
+        newest = frame.progress;
+        if (matters()) look();
+      }
     }
   };
 
@@ -77,6 +80,10 @@ export function reportProgress(g: GenerationBody, { studio, clock, notify }: Rep
     },
   };
 }
+
+/** How far it is, or what it waits for. */
+const stateOf = (g: GenerationBody, fraction: number): NonNullable<GenerationBody['progress']> =>
+  g.progress ?? { fraction, message: g.queue_reason?.replaceAll('_', ' ') ?? g.status };
 
 /** "denoising step 32/50" and "denoising step 33/50" are one phase. */
 const phaseOf = (message: string): string => message.replaceAll(/[\d.,/%\s]+/g, ' ').trim();
