@@ -39,6 +39,7 @@ function reporting(notify: (value: ProgressValue) => Promise<void> = async () =>
       await settle();
     },
     async begins() {
+      await settle();
       const generation = { ...QUEUED, status: 'running' as const, queue_reason: undefined };
       frames.push({ type: 'event', event: 'generation.running', cursor: 'c1', generation } as Frame);
       wake();
