@@ -17,26 +17,26 @@ import type { Write, Writer } from './writer.ts';
 const STEP = 1_000;
 const alone = { weight: 1, needs: { workspaces: [], keys: [], claims: [] } };
 
-export function createDeliveries({ read }: Database, writer: Writer): Deliveries {
+export function createDeliveries({ read, hostOf }: Database, writer: Writer): Deliveries {
   const insert = inserter('deliveries', DELIVERY_COLUMNS);
   const byId = statement(sql<DeliveryRow>`select * from deliveries where id = ${''} and workspace_id = ${''}`);
   const ofReceiver = statement(sql<DeliveryRow>`select * from deliveries
     where state = 'pending' and receiver = ${''} and next_attempt_at <= ${0} order by next_attempt_at, id limit ${0}`);
-  /** From one receiver to the next along the index of the due. */
+  /** From one receiver to the next along the index of the due; then by turns, so that none hides behind many of another's. */
   const waiting = statement(sql<Receiver>`
     with recursive r (receiver) as (
       select min(receiver) from deliveries where state = 'pending'
       union all
       select (select min(d.receiver) from deliveries d where d.state = 'pending' and d.receiver > r.receiver)
       from r where r.receiver is not null),
-    heads (receiver, due) as (
-      select r.receiver, (select min(d.next_attempt_at) from deliveries d
-        where d.state = 'pending' and d.receiver = r.receiver)
-      from r where r.receiver is not null)
-    select d.workspace_id as "workspaceId", d.url from heads h join deliveries d on d.id = (
-      select o.id from deliveries o where o.state = 'pending' and o.receiver = h.receiver
-      order by o.next_attempt_at, o.id limit 1)
-    where h.due <= ${0} order by h.due limit ${0}`);
+    due (workspace_id, url, due, turn) as (
+      select d.workspace_id, d.url, d.next_attempt_at,
+        row_number() over (partition by d.workspace_id, ${hostOf(sql`d.url`)} order by d.next_attempt_at)
+      from r join deliveries d on d.id = (
+        select o.id from deliveries o where o.state = 'pending' and o.receiver = r.receiver and o.next_attempt_at <= ${0}
+        order by o.next_attempt_at, o.id limit 1))
+    select workspace_id as "workspaceId", url from due
+    order by row_number() over (partition by workspace_id order by turn, due), due limit ${0}`);
   const tried = statement(sql<DeliveryRow>`update deliveries
     set state = ${''}, next_attempt_at = ${0}, ended_at = ${0}, body = ${''}, attempts = ${''}
     where id = ${''} returning *`);

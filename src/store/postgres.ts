@@ -59,6 +59,7 @@ export function openPostgres(url: string): Database {
     write: db,
     types: { text: sql`text collate "C"`, integer: sql`bigint` },
     clustered: sql``,
+    hostOf: (url) => sql`substr(${url}, 1, 7 + strpos(substr(${url}, 9) || '/', '/'))`,
     /** Its commits are durable when they answer. */
     durable: () => Promise.resolve(),
     /** It tidies up by itself. */

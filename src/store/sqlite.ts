@@ -33,6 +33,7 @@ export function openSqlite(path: string): Database {
     read,
     types: { text: sql`text`, integer: sql`integer` },
     clustered: sql`without rowid`,
+    hostOf: (url) => sql`substr(${url}, 1, 7 + instr(substr(${url}, 9) || '/', '/'))`,
     durable: () => sync(log),
     tidy: mover.tidy,
     /** Any write takes SQLite's one write lock. */

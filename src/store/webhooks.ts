@@ -54,7 +54,7 @@ export interface Deliveries {
   ): Promise<Page<Delivery>>;
   /** For a ping, which follows from no change. */
   add(delivery: Delivery): Promise<void>;
-  /** Receivers with deliveries due, longest due first. */
+  /** Receivers with deliveries due: by turns among workspaces, and among the hosts of each; longest due first. */
   receivers(now: Millis, limit: number): Promise<readonly Receiver[]>;
   /** Due ones of one receiver, longest due first. */
   due(receiver: Receiver, now: Millis, limit: number): Promise<readonly Delivery[]>;

@@ -1,7 +1,7 @@
 // How the sender tries: its schedule, its bounds, and that no receiver costs another anything.
 
 import { describe, expect, it } from 'vitest';
-import { HOOK_EVENTS } from '../../src/domain/delivery.ts';
+import { type Delivery, HOOK_EVENTS } from '../../src/domain/delivery.ts';
 import { createHttp } from '../../src/system/http.ts';
 import type { Log } from '../../src/system/system.ts';
 import type { HookReceiver } from '../doubles/receiver.ts';
@@ -159,6 +159,38 @@ describe('a receiver', () => {
     await ping(h, (await create(h, good.url)).id);
     await h.calls(good, 1);
     expect([deaf.calls.length, deaf.most]).toEqual([8, 8]);
+  });
+
+  it('that never answers is not in the way of others, however many of its URLs wait', async () => {
+    const h = await hooked(IDLE);
+    const [deaf, near, far] = [await h.receiver('hang'), await h.receiver(), await h.receiver()];
+    const { id } = await h.house.gateway.createWorkspace({ name: 'theirs', credits: 0, limits: {} });
+    const at = h.house.clock.now();
+    const ping = (n: number, url: string, workspaceId = h.house.admin.workspace.id): Delivery => ({
+      id: `msg_${String(n).padStart(26, '0')}`,
+      workspaceId,
+      webhookId: null,
+      url,
+      event: 'ping',
+      generationId: null,
+      batchId: null,
+      createdAt: at,
+      since: at,
+      state: 'pending',
+      nextAttemptAt: at + (n >= 2_500 ? 1 : 0),
+      body: '{}',
+      attempts: [],
+    });
+    const { deliveries } = h.house.store;
+    await Promise.all(Array.from({ length: 2_500 }, (_, n) => deliveries.add(ping(n, `${deaf.url}/${n}`))));
+    await Promise.all([deliveries.add(ping(2_500, near.url)), deliveries.add(ping(2_501, far.url, id))]);
+    await h.house.clock.advance(1);
+    await pings(h, (await create(h, deaf.url)).id, 1);
+    await h.calls(near, 1);
+    await h.calls(far, 1);
+    await h.calls(deaf, 8);
+    await settle(20);
+    expect(deaf.most).toBe(8);
   });
 
   it('that never answers keeps nobody busy, and others are tried at their time', async () => {

@@ -190,6 +190,17 @@ onBothEngines((engine) => {
     expect(await store.deliveries.next(START + 90)).toBeNull();
   });
 
+  it('lets no workspace and no host stand before the others, however much it has due', async () => {
+    await workspace(store, 'other');
+    const hung = ['https://hung/1', 'https://hung/2', 'https://hung', 'https://hung/3?a=/b'];
+    for (const [n, url] of hung.entries()) await store.deliveries.add(ping({ url, nextAttemptAt: START + n }));
+    await store.deliveries.add(ping({ url: 'http://good/hook', nextAttemptAt: START + 20 }));
+    await store.deliveries.add(ping({ url: 'https://late/', nextAttemptAt: START + 30, workspaceId: 'other' }));
+    const who = (await store.deliveries.receivers(START + 90, 10)).map((r) => r.url);
+    expect(who).toEqual(['https://hung/1', 'https://late/', 'http://good/hook', ...hung.slice(1)]);
+    expect(await store.deliveries.receivers(START + 90, 3)).toHaveLength(3);
+  });
+
   it('counts what is waiting, of one webhook or of all', async () => {
     const one = await hook();
     await store.deliveries.add(ping({ webhookId: one.id, url: one.url }));
