@@ -1,5 +1,5 @@
-// The engine over real SQLite, the real fleet and nodes that obey, on a clock that moves by hand. Media is in memory:
-// what the engine asks of it is recorded, the bytes are real.
+// The engine over a real database (SQLite where a test names no other), the real fleet and nodes that obey, on a clock that
+// moves by hand. Media is in memory: what the engine asks of it is recorded, the bytes are real.
 
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -21,6 +21,7 @@ import type { System } from '../../src/system/system.ts';
 import { type FakeBackends, fakeBackends } from '../fleet/fake-backend.ts';
 import { ManualClock, settle } from '../harness/manual-clock.ts';
 import { realSystem } from '../harness/system.ts';
+import { type Engine, sqlite } from '../store/engines.ts';
 
 export const ADMIN_KEY = 'dk_test';
 export const CREDIT = 1000;
@@ -34,6 +35,9 @@ export interface HouseOptions {
   readonly extra?: readonly { readonly id: string; readonly kind: 'comfyui' | 'sdapi' }[];
   /** Parts of another outside world. */
   readonly system?: Partial<Omit<System, 'clock'>>;
+  readonly engine?: Engine;
+  /** Stands between the gateway and its store: to hold answers back. */
+  readonly through?: (store: Store) => Store;
 }
 
 export interface House extends AsyncDisposable {
@@ -127,8 +131,11 @@ export async function openHouse({
   models = [{}],
   extra = [],
   system: outside = {},
+  engine = sqlite,
+  through = (store) => store,
 }: HouseOptions = {}): Promise<House> {
   const directory = await mkdtemp(join(tmpdir(), 'darkroom-engine-'));
+  const site = await engine.site();
   const clock = new ManualClock();
   const system = { ...realSystem(clock), ...outside };
   const fakes = fakeBackends(clock);
@@ -171,8 +178,8 @@ export async function openHouse({
   };
   const open = async () => {
     const life = { alive: true, full: false };
-    const real = await openStore({ path: join(directory, 'darkroom.db'), clock });
-    const store = mortal(real, life);
+    const real = await openStore({ ...site.location, clock });
+    const store = mortal(through(real), life);
     const fleet = await openFleet({
       specs,
       runtime: real.nodes,
@@ -229,6 +236,7 @@ export async function openHouse({
     },
     async [Symbol.asyncDispose]() {
       await close(current);
+      await site[Symbol.asyncDispose]();
       await rm(directory, { recursive: true, force: true });
     },
   };
