@@ -16,10 +16,10 @@ import { type Book, createBook, type Work } from './batch-book.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
-/** Items cancelled, or handed over, in one turn of the event loop. */
+/** Items handed over, or cancelled while they run, in one turn of the event loop. */
 const SLICE = 50;
-/** Held ones cancelled in one turn: nothing of them is on a node. */
-const HELD_SLICE = 256;
+/** Waiting ones cancelled in one write: nothing of them is on a node. */
+const WAITING_SLICE = 128;
 const PAGE = 100;
 
 const BY_CALLER = failure('cancelled_by_caller', 'Its batch was cancelled on request.');
@@ -57,8 +57,12 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
 
   const change = async (work: Work, event: BatchEvent) => {
     const { batch } = work;
-    if ((await store.batches.change(batch, event, await store.batches.tally(batch.id))) !== null) return;
-    const now = await store.batches.get(batch.id);
+    if ((await store.batches.change(batch, event, await store.batches.tally(batch.id))) === null) await catchUp(work);
+  };
+
+  /** Someone moved the batch first. */
+  const catchUp = async (work: Work) => {
+    const now = await store.batches.get(work.batch.id);
     if (now !== null && now.seq > work.batch.seq) work.batch = now;
     work.stirred = true;
   };
@@ -127,21 +131,16 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
   const clearAway = async (work: Work) => {
     const all = clearing(work.batch) === 'all';
     const why = all ? BY_CALLER : HALTED;
-    const held = await store.batches.held(work.batch.id, HELD_SLICE);
-    if (held.length > 0) {
-      const event = { type: 'cancelled', at: clock.now(), failure: why } as const;
-      await Promise.all(held.map(async (g) => (await recorder.append(g, event)) ?? cancel(g.id, why)));
-      work.stirred = true;
+    const waiting = await store.batches.cancelWaiting(work.batch, WAITING_SLICE, why, clock.now());
+    if (waiting === null) {
+      await catchUp(work);
       return false;
     }
-    for (const status of all ? (['queued', 'running'] as const) : (['queued'] as const)) {
-      const ids = await store.batches.idsIn(work.batch.id, status, SLICE);
-      await Promise.all(ids.map((id) => cancel(id, why)));
-      if (ids.length === 0) continue;
-      work.stirred = true;
-      return false;
-    }
-    return true;
+    const running = all && waiting.length === 0 ? await store.batches.idsIn(work.batch.id, 'running', SLICE) : [];
+    await Promise.all(running.map((id) => cancel(id, why)));
+    if (waiting.length + running.length === 0) return true;
+    work.stirred = true;
+    return false;
   };
 
   /** Ends it when all its items have ended; waits for attached ones, which others work off. */

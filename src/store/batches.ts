@@ -4,11 +4,13 @@
 
 import { type RawBuilder, sql } from 'kysely';
 import { type Batch, type BatchEvent, type BatchId, type Item, itemKey, type Tally } from '../domain/batch.ts';
+import type { Failure } from '../domain/failure.ts';
 import type { Generation, Status } from '../domain/generation.ts';
 import type { GenerationId, Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Clock } from '../system/system.ts';
 import { type Admitted, admission } from './admission.ts';
 import type { Transition } from './append.ts';
+import { clearing } from './batch-clearing.ts';
 import type { NewItem } from './batch-items.ts';
 import { toBatch } from './batch-rows.ts';
 import { alreadyMade, type BatchClaim, type BatchMade, batchClaimOf, batchWriting } from './batch-writes.ts';
@@ -52,6 +54,8 @@ export interface Batches {
   ): Promise<Page<Item<Generation>>>;
   /** The first held items behind `after`, in order of their index. */
   held(id: BatchId, limit: number, after?: number): Promise<readonly Generation[]>;
+  /** Cancels its own items that are held or queued, the first `limit` of them, and says which. Null: someone moved the batch first. */
+  cancelWaiting(current: Batch, limit: number, why: Failure, at: Millis): Promise<readonly GenerationId[] | null>;
   /** Ids of its own items in this state (held or not), in order of their index: for cancelling many. */
   idsIn(id: BatchId, status: Status, limit: number): Promise<readonly GenerationId[]>;
   /** Hands held items over, in order: each reserves its price. `room`: what the batch may still set aside; null: no cap. Refusals do not stop those behind. */
@@ -75,6 +79,7 @@ export function createBatches(
   transition: Transition,
 ): Batches {
   const writes = batchWriting();
+  const cancelWaiting = clearing(transition);
   const tallyOf = tallying();
   const claimed = claimReading();
   const byId = statement(sql<BatchRow>`select * from batches where id = ${''}`);
@@ -130,6 +135,7 @@ export function createBatches(
       );
     },
     held: async (id, limit, after = -1) => (await held(read, [id, after, limit])).rows.map(toGeneration),
+    cancelWaiting: async (current, limit, why, at) => writer.submit(cancelWaiting(current, limit, why, at)),
     idsIn: async (id, status, limit) => (await idsIn(read, [id, status, limit])).rows.map((row) => row.id),
     nodeTimes: async (id) => (await times(read, [id, id])).rows.map((row) => row.node_ms),
     claimed: (workspaceId, keys) => claimed(read, workspaceId, keys, clock.now()),

@@ -191,6 +191,27 @@ onBothEngines((engine) => {
     await expect(store.generations.append(first as never, event)).rejects.toThrow('Batches.admit');
   });
 
+  it('cancels what waits of it, held or queued, for whoever saw the newest state', async () => {
+    const one = await created(store, batch(), []);
+    const all = await store.batches.extend(one, items(one, 5), START);
+    const [runs, waits] = await admitted(store, one.id, 2);
+    await appended(store, runs as never, started());
+    const why = failure('batch_halted', 'Too many failed.');
+    expect(await store.batches.cancelWaiting(one, 10, why, START)).toBeNull();
+    expect(await store.batches.tally(one.id)).toMatchObject({ held: 3, counts: { cancelled: 0 } });
+    expect(await store.batches.cancelWaiting(all as never, 2, why, START)).toEqual([
+      waits?.id,
+      (await everything(one.id))[2]?.generation.id,
+    ]);
+    expect(await store.batches.cancelWaiting(all as never, 10, why, START)).toHaveLength(2);
+    expect(await store.batches.cancelWaiting(all as never, 10, why, START)).toEqual([]);
+    expect(await store.batches.tally(one.id)).toMatchObject({
+      held: 0,
+      counts: { running: 1, cancelled: 4 },
+      reserved: 2_000,
+    });
+  });
+
   it('lists ids of its items in a state, in order, for cancelling them', async () => {
     const one = await created(store);
     const [first] = await admitted(store, one.id, 1);

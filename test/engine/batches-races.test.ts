@@ -1,0 +1,42 @@
+// What meets at a bad moment: a retry with the clearing of a halt, a refusal with the room that comes free, a restart
+// with an end that is committed and not yet told.
+
+import { afterEach, describe, expect, it } from 'vitest';
+import { FREE } from '../../src/domain/price.ts';
+import type { Store } from '../../src/store/store.ts';
+import type { Plan } from '../fleet/fake-backend.ts';
+import { settle } from '../harness/manual-clock.ts';
+import { codes, ended, itemsOf, make, now, shots, until } from './batch-stage.ts';
+import { CREDIT, type House, openHouse } from './house.ts';
+
+const NODES = ['rack-1', 'rack-2', 'rack-3', 'rack-4'];
+let house: House;
+const open = async (over: Parameters<typeof openHouse>[0] = {}) => {
+  house = await openHouse({
+    nodes: NODES,
+    models: [{}, { id: 'cheap', price: { ...FREE, perOutput: CREDIT } }],
+    ...over,
+  });
+};
+afterEach(async () => {
+  await house[Symbol.asyncDispose]();
+});
+const plan = (p: Plan | ((prompt: string) => Plan)) => {
+  for (const id of NODES) house.fakes.node(id).plan = typeof p === 'function' ? (job) => p(job.params.prompt) : p;
+};
+const desk = () => house.gateway.batches;
+const bad: Plan = { fail: 'safety_filter', runMs: 100 };
+
+describe('a retry of a halted batch', () => {
+  it('cancels none of its new items, however many there are and though something still runs', async () => {
+    await open();
+    plan((prompt) => (prompt === 'shot 0' ? { runMs: 60_000 } : bad));
+    const breaker = { window_seconds: 60, min_finished: 4, threshold: 0.5, cooldown_seconds: 30, trips: 1 };
+    const { batch } = await make(house, { items: shots(300), concurrency: 8, breaker });
+    await until(house, batch.id, ({ tally }) => tally.counts.queued === 0 && tally.counts.running === 1, 50);
+    plan({});
+    await desk().retryFailed(house.admin, batch.id);
+    const done = await ended(house, batch.id);
+    expect(done).toMatchObject({ batch: { status: 'finished' }, tally: { counts: { succeeded: 300, cancelled: 0 } } });
+  });
+});
