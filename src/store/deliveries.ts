@@ -6,7 +6,7 @@ import { type RawBuilder, sql } from 'kysely';
 import { DELIVERY_STATES, type DeliveryState } from '../domain/delivery.ts';
 import type { Millis, WorkspaceId } from '../domain/units.ts';
 import type { Database } from './database.ts';
-import { deliveryRow, receiverOf, toDelivery } from './hook-rows.ts';
+import { DELIVERY_COLUMNS, deliveryRow, receiverOf, toDelivery } from './hook-rows.ts';
 import { type Place, pageOf, placeOf } from './pages.ts';
 import type { DeliveryRow } from './schema.ts';
 import { inserter, statement } from './statements.ts';
@@ -87,24 +87,6 @@ export function createDeliveries({ read, hostOf }: Database, writer: Writer): De
     prune: (before) => inSteps(writer, () => forgetting(before)),
   };
 }
-
-const DELIVERY_COLUMNS = [
-  'id',
-  'workspace_id',
-  'webhook_id',
-  'url',
-  'receiver',
-  'event',
-  'generation_id',
-  'batch_id',
-  'state',
-  'created_at',
-  'since',
-  'next_attempt_at',
-  'ended_at',
-  'body',
-  'attempts',
-] as const;
 
 const newestFirst = (a: DeliveryRow, b: DeliveryRow): number => b.created_at - a.created_at || (a.id < b.id ? 1 : -1);
 

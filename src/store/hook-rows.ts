@@ -30,6 +30,24 @@ export const toWebhook = (row: WebhookRow): Webhook => ({
 /** URLs are longer than an index entry may be. */
 export const receiverOf = (workspaceId: WorkspaceId, url: string): string => claimId(workspaceId, url);
 
+export const DELIVERY_COLUMNS = [
+  'id',
+  'workspace_id',
+  'webhook_id',
+  'url',
+  'receiver',
+  'event',
+  'generation_id',
+  'batch_id',
+  'state',
+  'created_at',
+  'since',
+  'next_attempt_at',
+  'ended_at',
+  'body',
+  'attempts',
+] as const;
+
 export const deliveryRow = (d: Delivery): DeliveryRow => ({
   id: d.id,
   workspace_id: d.workspaceId,

@@ -7,7 +7,7 @@ import { deliveriesFor, deliveriesForBatch, type Webhook } from '../domain/deliv
 import { type Generation, isFinal } from '../domain/generation.ts';
 import type { Millis, WorkspaceId } from '../domain/units.ts';
 import { unasked } from './books.ts';
-import { deliveryRow, dueAtOnce, toWebhook } from './hook-rows.ts';
+import { DELIVERY_COLUMNS, deliveryRow, dueAtOnce, toWebhook } from './hook-rows.ts';
 import type { BatchMoved } from './recorded.ts';
 import type { DeliveryRow, Schema, WebhookRow } from './schema.ts';
 import { finder, inserter } from './statements.ts';
@@ -28,23 +28,7 @@ export function posting() {
     sql<WebhookRow>`select id, workspace_id, url, events, description, secrets, created_at from webhooks
       where workspace_id in`,
   );
-  const insert = inserter('deliveries', [
-    'id',
-    'workspace_id',
-    'webhook_id',
-    'url',
-    'receiver',
-    'event',
-    'generation_id',
-    'batch_id',
-    'state',
-    'created_at',
-    'since',
-    'next_attempt_at',
-    'ended_at',
-    'body',
-    'attempts',
-  ]);
+  const insert = inserter('deliveries', DELIVERY_COLUMNS);
 
   return (db: Kysely<Schema>): Outbox => {
     const asked = new Set<WorkspaceId>();

@@ -66,16 +66,28 @@ interface ClaimedRow extends Pick<GenerationRow, 'submitted' | 'changes'> {
   readonly created_at: number;
 }
 
+/** Finds who holds keys, by `claimId`. Its text depends on the engine. */
+export function claimsFinder() {
+  const find = finder(
+    sql<ClaimedRow>`select i.id, i.request_hash, i.created_at, g.submitted, g.changes
+      from idempotency i join generations g on g.id = i.generation_id where i.id in`,
+  );
+  return async (db: Kysely<Schema>, ids: readonly string[]): Promise<[id: string, Claim][]> => {
+    const rows = await find(db, ids);
+    return rows.map((row) => [
+      row.id,
+      { generation: toGeneration(row), requestHash: row.request_hash, createdAt: row.created_at },
+    ]);
+  };
+}
+
 /** Statements of one store: their texts depend on the engine. */
 export function transactions() {
   const openBooks = bookkeeping();
   const openOutbox = posting();
   const lock = statement(sql<LogRow>`update log set cursor = cursor where id = 1 returning id, cursor, entry, pruned`);
   const advance = statement(sql`update log set cursor = ${0}, entry = ${0} where id = 1`);
-  const claimed = finder(
-    sql<ClaimedRow>`select i.id, i.request_hash, i.created_at, g.submitted, g.changes
-      from idempotency i join generations g on g.id = i.generation_id where i.id in`,
-  );
+  const claimed = claimsFinder();
   const insertClaims = inserter(
     'idempotency',
     ['id', 'generation_id', 'request_hash', 'created_at'],
@@ -148,19 +160,11 @@ export function transactions() {
           needs.flatMap((n) => n.keys),
         );
         await outbox.load(needs.flatMap((n) => n.hooks ?? []));
-        for (const row of await claimed(
-          db,
-          unasked(
-            needs.flatMap((n) => n.claims),
-            asked,
-          ),
-        )) {
-          claims.set(row.id, {
-            generation: toGeneration(row),
-            requestHash: row.request_hash,
-            createdAt: row.created_at,
-          });
-        }
+        const wanted = unasked(
+          needs.flatMap((n) => n.claims),
+          asked,
+        );
+        for (const [id, claim] of await claimed(db, wanted)) claims.set(id, claim);
       },
       claim: (workspaceId, key) => claims.get(claimId(workspaceId, key)),
       hold(workspaceId, key, claim) {
