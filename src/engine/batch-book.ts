@@ -1,9 +1,11 @@
 // What the runner knows by heart of each batch that has not come to its end: its newest state, what of it is in work and
-// how its last items ended. Kept in step by what the store commits; read anew from the store after a restart. Only a
-// batch's own items count here: generations that were attached to it belong to others.
+// how its last items ended. Kept in step by what the store commits; read anew from the store after a restart, which may
+// show what is told only afterwards: so an end counts for what was known to be in work. Only a batch's own items count
+// here: generations that were attached to it belong to others.
 
 import { setImmediate as turn } from 'node:timers/promises';
-import { type Batch, type BatchId, clearing, holdOf, outcomeOf } from '../domain/batch.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { type Batch, type BatchId, clearing, holdOf, outcomeOf, type Tally } from '../domain/batch.ts';
 import type { Outcome } from '../domain/breaker.ts';
 import { type Generation, isFinal, isHeld, type Status } from '../domain/generation.ts';
 import type { GenerationId, Millicredits, Millis } from '../domain/units.ts';
@@ -18,7 +20,7 @@ const PACE = 200;
 export interface Work {
   batch: Batch;
   /** Own items handed over and not final, and what each has reserved. */
-  readonly inWork: Map<GenerationId, Millicredits>;
+  inWork: Map<GenerationId, Millicredits>;
   charged: Millicredits;
   /** Of the breaker's window, oldest first. */
   outcomes: Outcome[];
@@ -38,8 +40,6 @@ export interface Work {
   stirred: boolean;
   /** What it knows is complete. */
   loaded: boolean;
-  /** Counts its moves, so that a reading can tell whether it was overtaken. */
-  moves: number;
 }
 
 export interface Book {
@@ -53,7 +53,7 @@ export interface Book {
 }
 
 /** `stir` is called when a batch wants to be looked at. */
-export function createBook(store: Store, recorder: Recorder, stir: () => void): Book {
+export function createBook(store: Store, recorder: Pick<Recorder, 'onMove'>, stir: () => void): Book {
   const works = new Map<BatchId, Work>();
   const awaited = new Map<GenerationId, Set<Work>>();
 
@@ -65,7 +65,7 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
   const batchMoved = (batch: Batch, at: Millis) => {
     const known = works.get(batch.id);
     if (batch.finishedAt !== null) return void works.delete(batch.id);
-    const work = known ?? workOf(batch, batch.seq === 1);
+    const work = known ?? newWork(batch);
     works.set(batch.id, work);
     if (holdOf(work.batch) !== holdOf(batch)) work.ends = [at];
     work.batch = batch;
@@ -73,7 +73,6 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
   };
 
   const itemMoved = (work: Work, g: Generation) => {
-    work.moves++;
     work.sample = g;
     if (isHeld(g)) held(work, g);
     else if (isFinal(g)) ended(work, g);
@@ -109,10 +108,9 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
     } while (cursor !== undefined);
   }
 
-  const read = async (work: Work) => {
-    const { id, rules } = work.batch;
-    const fresh = workOf(work.batch, true);
-    fresh.charged = (await store.batches.tally(id)).charged;
+  const read = async (batch: Batch) => {
+    const { id, rules } = batch;
+    const fresh = workOf(batch);
     for await (const g of itemsIn(id, ['queued', 'running'])) {
       if (isHeld(g)) held(fresh, g);
       else fresh.inWork.set(g.id, g.reserved);
@@ -126,19 +124,19 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
   return {
     works,
     open(batches) {
-      for (const batch of batches) if (!works.has(batch.id)) works.set(batch.id, workOf(batch, false));
+      for (const batch of batches) if (!works.has(batch.id)) works.set(batch.id, workOf(batch));
       if (batches.length > 0) stir();
     },
     async load(work) {
-      for (;;) {
-        const { moves } = work;
-        const { inWork, charged, outcomes, mayHold, least, next, sample } = await read(work);
-        if (moves !== work.moves) continue;
-        for (const [id, reserved] of inWork) work.inWork.set(id, reserved);
+      for (let before: Tally | null = null; ; ) {
+        const tally = await store.batches.tally(work.batch.id);
+        if (isDeepStrictEqual(before, tally)) break;
+        const { inWork, outcomes, mayHold, least, next, sample } = await read(work.batch);
         const ends = holdOf(work.batch) === null ? outcomes.slice(-PACE - 1).map((o) => o.at) : [];
-        Object.assign(work, { charged, outcomes, ends, mayHold, least, next, sample, loaded: true });
-        return;
+        Object.assign(work, { inWork, charged: tally.charged, outcomes, ends, mayHold, least, next, sample });
+        before = tally;
       }
+      work.loaded = true;
     },
     await(work, ids) {
       for (const id of ids) awaited.set(id, (awaited.get(id) ?? new Set()).add(work));
@@ -146,7 +144,16 @@ export function createBook(store: Store, recorder: Recorder, stir: () => void): 
   };
 }
 
-const workOf = (batch: Batch, loaded: boolean): Work => ({
+/** One just made. What of its items was told before it is not known, so there may be any. */
+const newWork = (batch: Batch): Work => ({
+  ...workOf(batch),
+  mayHold: true,
+  least: 0,
+  next: 0,
+  loaded: batch.seq === 1,
+});
+
+const workOf = (batch: Batch): Work => ({
   batch,
   inWork: new Map(),
   charged: 0,
@@ -158,8 +165,7 @@ const workOf = (batch: Batch, loaded: boolean): Work => ({
   sample: null,
   crowded: false,
   stirred: true,
-  loaded,
-  moves: 0,
+  loaded: false,
 });
 
 function held(work: Work, g: Generation): void {
@@ -170,7 +176,7 @@ function held(work: Work, g: Generation): void {
 }
 
 function ended(work: Work, g: Generation): void {
-  work.inWork.delete(g.id);
+  if (!work.inWork.delete(g.id)) return;
   work.charged += g.charged;
   remember(work, g);
 }

@@ -40,3 +40,15 @@ describe('a retry of a halted batch', () => {
     expect(done).toMatchObject({ batch: { status: 'finished' }, tally: { counts: { succeeded: 300, cancelled: 0 } } });
   });
 });
+
+describe('a new batch', () => {
+  it('lets a small item through behind big ones, whatever their number', async () => {
+    await open();
+    plan({ runMs: 5000 });
+    const items = [{ prompt: 'first' }, ...shots(126, { n: 2 }), { prompt: 'small', model: 'cheap' }];
+    const { batch } = await make(house, { items, max_credits: 4 });
+    const all = await itemsOf(house, batch.id);
+    expect([all[0], all.at(-1)].map((g) => g?.reserved)).toEqual([2 * CREDIT, CREDIT]);
+    await ended(house, batch.id);
+  });
+});
