@@ -13,15 +13,15 @@ import { GROUP } from './writer.ts';
 export function claimReading() {
   const find = claimsFinder();
   return async (db: Kysely<Schema>, workspaceId: WorkspaceId, keys: readonly string[], now: Millis) => {
-    const held = new Map<string, Claim>();
+    const held = new Map<string, Pick<Claim, 'generation' | 'requestHash'>>();
     const ids = new Map(keys.map((key) => [claimId(workspaceId, key), key]));
     const all = [...ids.keys()];
     for (let from = 0; from < all.length; from += GROUP) {
       if (from > 0) await turn();
-      for (const [id, claim] of await find(db, all.slice(from, from + GROUP))) {
-        const free = claim.createdAt + CLAIM_MS <= now || spent(claim.generation);
+      for (const [id, { generation, requestHash, createdAt }] of await find(db, all.slice(from, from + GROUP))) {
+        const free = createdAt + CLAIM_MS <= now || spent(generation);
         const key = ids.get(id);
-        if (!free && key !== undefined) held.set(key, claim);
+        if (!free && key !== undefined) held.set(key, { generation, requestHash });
       }
     }
     return held;
