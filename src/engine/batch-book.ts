@@ -34,7 +34,7 @@ export interface Work {
   next: number;
   /** One of its items, for estimates. */
   sample: Generation | null;
-  /** The workspace's queue was full: whatever leaves it is news. */
+  /** The workspace's queue is full, or may be found so right now: whatever leaves it is news. */
   crowded: boolean;
   /** Something happened that it should be looked at for. */
   stirred: boolean;

@@ -76,7 +76,6 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
     const limit = await limitOf(work.batch);
     let [cheapest, after] = [Number.POSITIVE_INFINITY, -1];
     let refusal: Failure | null = null;
-    work.crowded = false;
     while (work.inWork.size < limit && holdOf(work.batch) === null) {
       const free = limit - work.inWork.size;
       const page = await store.batches.held(id, refusal === null ? Math.min(free, SLICE) : SLICE, after);
@@ -88,11 +87,12 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
       }
       const fitting = page.filter((g) => g.quote.reserve < cheapest).slice(0, free);
       after = (fitting.length < free ? page.at(-1) : fitting.at(-1))?.item ?? after;
+      work.crowded = true;
       const answers = await store.batches.admit(fitting, roomOf(work), clock.now());
+      work.crowded = answers.some((answer) => answer.outcome === 'refused' && answer.failure.code === 'queue_full');
+      if (work.crowded) return;
       for (const [n, answer] of answers.entries()) {
         if (answer.outcome !== 'refused') continue;
-        work.crowded = answer.failure.code === 'queue_full';
-        if (work.crowded) return;
         cheapest = Math.min(cheapest, (fitting[n] as Generation).quote.reserve);
         refusal ??= answer.failure;
       }

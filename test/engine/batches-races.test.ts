@@ -27,6 +27,12 @@ const plan = (p: Plan | ((prompt: string) => Plan)) => {
 const desk = () => house.gateway.batches;
 const bad: Plan = { fail: 'safety_filter', runMs: 100 };
 
+/** The store with another way of one door of its batches. */
+const through = (over: (batches: Store['batches']) => Partial<Store['batches']>) => (store: Store) => ({
+  ...store,
+  batches: { ...store.batches, ...over(store.batches) },
+});
+
 describe('a retry of a halted batch', () => {
   it('cancels none of its new items, however many there are and though something still runs', async () => {
     await open();
@@ -50,5 +56,30 @@ describe('a new batch', () => {
     const all = await itemsOf(house, batch.id);
     expect([all[0], all.at(-1)].map((g) => g?.reserved)).toEqual([2 * CREDIT, CREDIT]);
     await ended(house, batch.id);
+  });
+});
+
+describe('a full queue', () => {
+  it('that empties while it refuses is tried again', async () => {
+    const refused = Promise.withResolvers<void>();
+    await open({
+      settings: { limits: { concurrency: 50, queue: 5, requestsPerMinute: null } },
+      through: through(({ admit }) => ({
+        admit: async (...asked) => {
+          const answers = await admit(...asked);
+          if (answers.some((one) => one.outcome === 'refused')) await refused.promise;
+          return answers;
+        },
+      })),
+    });
+    plan({ runMs: 3000 });
+    const singles = [];
+    for (let i = 0; i < 4; i++) singles.push(await house.ask());
+    await house.clock.advance(500);
+    for (let i = 0; i < 5; i++) singles.push(await house.ask());
+    const { batch } = await make(house, { items: shots(3) });
+    for (const { id } of singles) await house.until(id, 'succeeded');
+    refused.resolve();
+    expect((await ended(house, batch.id)).tally.counts.succeeded).toBe(3);
   });
 });
