@@ -15,7 +15,7 @@ import type { Generation } from '../domain/generation.ts';
 import type { GenerationId, Millis } from '../domain/units.ts';
 import type { Receiver } from '../store/store.ts';
 import { HttpError, type HttpResponse, startLoop } from '../system/system.ts';
-import { createReceivers, hostOf, PER_RECEIVER, type ReceiverHealth } from './receivers.ts';
+import { createReceivers, hostOf, keyOf, PER_RECEIVER, type ReceiverHealth } from './receivers.ts';
 import type { Rooms } from './rooms.ts';
 import { defaultSecrets, signatureHeaders } from './signing.ts';
 
@@ -119,19 +119,19 @@ export async function startSender({ rooms, generation, link }: SenderOptions): P
 
   function launch(receiver: Receiver, delivery: Delivery): void {
     flying.add(delivery.id);
-    const begun = receivers.begin(receiver);
+    const begun = receivers.begin(receiver, clock.now());
     const one = attempt(receiver, delivery)
       .catch((error: unknown) => {
         if (stopping.signal.aborted) return;
         log.error({ err: error, delivery: delivery.id }, 'a webhook could not be sent or noted; trying again');
-        receivers.rest(receiver, clock.now() + OWN_ERROR_REST_MS);
+        receivers.rest(receiver, clock.now() + OWN_ERROR_REST_MS, clock.now());
       })
       .finally(() => {
         begun[Symbol.dispose]();
         tries.delete(one);
         landed.add(delivery.id);
         if (crowded) roomy = null;
-        roomy?.set(`${receiver.workspaceId} ${receiver.url}`, receiver);
+        roomy?.set(keyOf(receiver), receiver);
         loop.wake();
       });
     tries.add(one);
@@ -220,7 +220,7 @@ export async function startSender({ rooms, generation, link }: SenderOptions): P
     tried.failed++;
     const now = clock.now();
     const about = { webhook: webhookId, host: hostOf(receiver.url), error: made.error };
-    if (retryAfterMs !== null) receivers.rest(receiver, now + Math.min(retryAfterMs, LONGEST_REST_MS));
+    if (retryAfterMs !== null) receivers.rest(receiver, now + Math.min(retryAfterMs, LONGEST_REST_MS), now);
     if (receivers.failed(receiver, now, made.error)) {
       log.warn(about, 'a webhook receiver fails; one delivery at a time is tried until one arrives');
     }

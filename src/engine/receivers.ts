@@ -1,6 +1,6 @@
 // How receivers of webhooks stand, in memory: what is in flight to whom, who failed how often in a row, who asked to be
-// left alone. The bounds below keep slow and dead receivers from taking every place. A restart forgets it, and finds out
-// again with the first tries.
+// left alone. The bounds below keep slow and dead receivers from taking every place. Remembered is who was called, the
+// idle only while there are not too many; a restart forgets all, and finds out again with the first tries.
 
 import type { Millis, WorkspaceId } from '../domain/units.ts';
 import type { Receiver } from '../store/store.ts';
@@ -12,7 +12,7 @@ const PER_WORKSPACE = 16;
 const IN_ALL = 64;
 /** Tries in a row that fail, until only one at a time goes there. */
 const FAILING_AFTER = 5;
-/** Receivers remembered. */
+/** Receivers remembered, besides those that are being called or rest. */
 const KNOWN = 5_000;
 
 export interface ReceiverHealth {
@@ -30,13 +30,13 @@ export interface Receivers {
   /** It could be called, were there not so many others. */
   crowdedOut(receiver: Receiver, now: Millis): boolean;
   /** A try is on its way until this is disposed. */
-  begin(receiver: Receiver): Disposable;
+  begin(receiver: Receiver, now: Millis): Disposable;
   /** True: it had been failing until now. */
   arrived(receiver: Receiver, now: Millis): boolean;
   /** True: it is failing from now on. */
   failed(receiver: Receiver, now: Millis, error: string | null): boolean;
   /** Nothing goes there before. */
-  rest(receiver: Receiver, until: Millis): void;
+  rest(receiver: Receiver, until: Millis, now: Millis): void;
   /** When the next one that rests may be called again. */
   nextRested(now: Millis): Millis | null;
   /** Something arrived there later than `at`. */
@@ -57,21 +57,30 @@ interface Standing {
   restUntil: Millis;
 }
 
+export const keyOf = ({ workspaceId, url }: Receiver): string => `${workspaceId} ${url}`;
 export const hostOf = (url: string): string => URL.parse(url)?.host ?? '';
 
 export function createReceivers(): Receivers {
   const known = new Map<string, Standing>();
   const busy = new Set<Standing>();
 
-  const find = ({ workspaceId, url }: Receiver) => known.get(`${workspaceId} ${url}`);
-  const standing = (receiver: Receiver): Standing => {
-    const { workspaceId, url } = receiver;
-    const found = find(receiver);
-    const one = found ?? { workspaceId, host: hostOf(url), ...UNKNOWN };
-    known.delete(`${workspaceId} ${url}`);
-    known.set(`${workspaceId} ${url}`, one);
-    if (known.size > KNOWN) known.delete(known.keys().next().value as string);
+  /** A look at one that was never called leaves no trace. */
+  const find = (receiver: Receiver) => known.get(keyOf(receiver)) ?? UNKNOWN;
+  const remember = (receiver: Receiver, now: Millis): Standing => {
+    const key = keyOf(receiver);
+    const found = known.get(key);
+    if (found === undefined) makeRoom(now);
+    const one = found ?? { workspaceId: receiver.workspaceId, host: hostOf(receiver.url), ...UNKNOWN };
+    known.delete(key);
+    known.set(key, one);
     return one;
+  };
+  /** The longest idle go first. */
+  const makeRoom = (now: Millis) => {
+    for (const [key, one] of known) {
+      if (known.size < KNOWN) return;
+      if (one.inFlight === 0 && one.restUntil <= now) known.delete(key);
+    }
   };
   const inFlight = (which: (s: Standing) => boolean) => {
     let sum = 0;
@@ -81,8 +90,10 @@ export function createReceivers(): Receivers {
 
   return {
     room(receiver, now) {
-      const { workspaceId, host, inFlight: here, failures, restUntil } = standing(receiver);
+      const { inFlight: here, failures, restUntil } = find(receiver);
       if (restUntil > now) return 0;
+      const { workspaceId } = receiver;
+      const host = hostOf(receiver.url);
       return Math.min(
         (failures >= FAILING_AFTER ? 1 : PER_RECEIVER) - here,
         PER_HOST - inFlight((s) => s.workspaceId === workspaceId && s.host === host),
@@ -91,11 +102,11 @@ export function createReceivers(): Receivers {
       );
     },
     crowdedOut(receiver, now) {
-      const { inFlight: here, restUntil } = standing(receiver);
+      const { inFlight: here, restUntil } = find(receiver);
       return here === 0 && restUntil <= now;
     },
-    begin(receiver) {
-      const one = standing(receiver);
+    begin(receiver, now) {
+      const one = remember(receiver, now);
       one.inFlight++;
       busy.add(one);
       return {
@@ -105,20 +116,20 @@ export function createReceivers(): Receivers {
       };
     },
     arrived(receiver, now) {
-      const one = standing(receiver);
+      const one = remember(receiver, now);
       const recovered = one.failures >= FAILING_AFTER;
       Object.assign(one, { failures: 0, since: null, lastError: null, arrivedAt: now, restUntil: 0 });
       return recovered;
     },
     failed(receiver, now, error) {
-      const one = standing(receiver);
+      const one = remember(receiver, now);
       one.failures++;
       one.since ??= now;
       one.lastError = error;
       return one.failures === FAILING_AFTER;
     },
-    rest(receiver, until) {
-      const one = standing(receiver);
+    rest(receiver, until, now) {
+      const one = remember(receiver, now);
       one.restUntil = Math.max(one.restUntil, until);
     },
     nextRested(now) {
@@ -128,9 +139,9 @@ export function createReceivers(): Receivers {
       }
       return next;
     },
-    arrivedSince: (receiver, at) => (find(receiver)?.arrivedAt ?? -1) > at,
+    arrivedSince: (receiver, at) => (find(receiver).arrivedAt ?? -1) > at,
     health(receiver) {
-      const { failures, since, lastError } = find(receiver) ?? UNKNOWN;
+      const { failures, since, lastError } = find(receiver);
       return { failing: failures >= FAILING_AFTER, failures, since, lastError };
     },
     get failing() {
