@@ -148,16 +148,20 @@ export async function startSender({ rooms, generation, link }: SenderOptions): P
     const then = afterTry(delivery, { attempt: made, retryAfterMs, othersArrive }, now, random.fraction());
     const recovered = hasArrived(made) && arrived(receiver, delivery);
     if (!hasArrived(made)) failed(receiver, delivery, made, retryAfterMs);
-    await deliveries.attempted(delivery, made, { ...then, body: letter.body });
-    if (then.state !== 'pending') ended[then.state]++;
+    await note(delivery, made, { ...then, body: letter.body });
     if (recovered) await deliveries.dueNow(clock.now(), receiver);
   }
 
   /** What follows will reach nobody: dead without a try. */
   async function bury(delivery: Delivery, error: string): Promise<void> {
     const made = { at: clock.now(), statusCode: null, error, ms: 0 };
-    await deliveries.attempted(delivery, made, { state: 'dead', nextAttemptAt: null, body: delivery.body ?? '' });
-    ended.dead++;
+    await note(delivery, made, { state: 'dead', nextAttemptAt: null, body: delivery.body ?? '' });
+  }
+
+  /** Counts what it ended; nothing, when that had ended meanwhile. */
+  async function note(...args: Parameters<typeof deliveries.attempted>): Promise<void> {
+    const state = (await deliveries.attempted(...args))?.state ?? 'pending';
+    if (state !== 'pending') ended[state]++;
   }
 
   /** Its text, and who signs it. */

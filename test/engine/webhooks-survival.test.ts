@@ -125,6 +125,22 @@ describe('the log', () => {
     expect(r.calls).toHaveLength(1);
   });
 
+  it('and the counts agree on what died with its webhook while it was being sent', async () => {
+    const h = await hooked();
+    const r = await h.receiver('drip');
+    const { id } = await create(h, r.url);
+    await h.finish();
+    await h.calls(r, 1);
+    await h.house.gateway.webhooks.delete(h.house.admin, id);
+    await until(() => r.dripped > 0, 'the answer to begin');
+    await h.house.clock.advance(10_000);
+    const counts = () => h.house.gateway.stats().webhooks;
+    await until(() => counts().tries.arrived === 1, 'the try to end');
+    await settle(50);
+    expect(await h.deliveries()).toMatchObject([{ state: 'dead', attempts: [] }]);
+    expect(counts()).toMatchObject({ delivered: 0, dead: 0 });
+  });
+
   it('that cannot be written keeps the sender from repeating itself at once', async () => {
     const h = await hooked();
     const r = await h.receiver();
