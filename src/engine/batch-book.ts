@@ -48,8 +48,8 @@ export interface Book {
   open(batches: readonly Batch[]): void;
   /** Reads what a former process left of it. */
   load(work: Work): Promise<void>;
-  /** Looks at this batch again once one of these, which are not its own, has ended. */
-  await(work: Work, ids: readonly GenerationId[]): void;
+  /** Looks at this batch again once this one, which is not its own, has ended. */
+  await(work: Work, id: GenerationId): void;
 }
 
 /** `stir` is called when a batch wants to be looked at. */
@@ -138,9 +138,7 @@ export function createBook(store: Store, recorder: Pick<Recorder, 'onMove'>, sti
       }
       work.loaded = true;
     },
-    await(work, ids) {
-      for (const id of ids) awaited.set(id, (awaited.get(id) ?? new Set()).add(work));
-    },
+    await: (work, id) => void awaited.set(id, (awaited.get(id) ?? new Set()).add(work)),
   };
 }
 

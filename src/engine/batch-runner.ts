@@ -20,7 +20,6 @@ import type { Rooms } from './rooms.ts';
 const SLICE = 50;
 /** Waiting ones cancelled in one write: nothing of them is on a node. */
 const WAITING_SLICE = 128;
-const PAGE = 100;
 
 const BY_CALLER = failure('cancelled_by_caller', 'Its batch was cancelled on request.');
 const HALTED = failure('batch_halted', 'Its batch halted: too many of its items failed.');
@@ -156,15 +155,13 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
     else if (tally.counts.queued + tally.counts.running > 0) await awaitOthers(work);
   };
 
+  /** One of them is enough to look again. */
   const awaitOthers = async (work: Work) => {
-    let cursor: string | undefined;
-    do {
-      const page = await store.batches.items(work.batch.id, { statuses: ['queued', 'running'] }, PAGE, cursor);
-      const ids = page.data.map((item) => item.generation.id);
-      book.await(work, ids);
-      for (const id of ids) if (isFinal((await recorder.get(id)) ?? ENDED)) work.stirred = true;
-      cursor = page.next ?? undefined;
-    } while (cursor !== undefined);
+    const { data } = await store.batches.items(work.batch.id, { statuses: ['queued', 'running'] }, 1);
+    const open = data[0]?.generation.id;
+    if (open !== undefined) book.await(work, open);
+    const now = open === undefined ? null : await recorder.get(open);
+    if (now === null || isFinal(now)) work.stirred = true;
   };
 
   const look = async (work: Work) => {
@@ -226,8 +223,6 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
     stop: () => loop.stop(),
   };
 }
-
-const ENDED = { state: { status: 'cancelled', failure: BY_CALLER, finishedAt: 0 } } as const;
 
 function shortage(g: Generation, room: Millicredits | null, refusal: Failure): Failure {
   const need = toCredits(g.quote.reserve);
