@@ -47,6 +47,8 @@ export interface Batch extends BatchAsked {
 export interface Tally {
   readonly held: number;
   readonly counts: Readonly<Record<Status, number>>;
+  /** Of those queued or running, the attached ones: they belong to others, who work them off. */
+  readonly others: number;
   readonly charged: Millicredits;
   readonly reserved: Millicredits;
 }
@@ -54,6 +56,7 @@ export interface Tally {
 export const NO_TALLY: Tally = {
   held: 0,
   counts: { queued: 0, running: 0, succeeded: 0, failed: 0, timeout: 0, cancelled: 0 },
+  others: 0,
   charged: 0,
   reserved: 0,
 };
@@ -153,11 +156,15 @@ export function clearing(b: Pick<Batch, 'status'>): 'all' | 'waiting' | null {
   return b.status === 'cancelled' ? 'all' : b.status === 'halted' ? 'waiting' : null;
 }
 
-/** The event that ends it now; null: something of it has not ended, or an empty one waits for items. */
-export function endOf(b: Batch, { counts }: Tally): 'finished' | 'settled' | null {
-  if (b.finishedAt !== null || counts.queued + counts.running > 0) return null;
-  if (clearing(b) !== null) return 'settled';
-  return b.total === 0 ? null : 'finished';
+/**
+ * The event that ends it now; null: something of it has not ended, or an empty one waits for items. One that is cleared
+ * waits for its own items only: those of others it neither stops nor needs.
+ */
+export function endOf(b: Batch, { counts, others }: Tally): 'finished' | 'settled' | null {
+  const open = counts.queued + counts.running;
+  if (b.finishedAt !== null) return null;
+  if (clearing(b) !== null) return open > others ? null : 'settled';
+  return open > 0 || b.total === 0 ? null : 'finished';
 }
 
 /** What its cap leaves to be set aside; null: it has none. */

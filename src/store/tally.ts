@@ -30,14 +30,17 @@ export function tallying() {
   return async (db: Kysely<Schema>, id: BatchId): Promise<Tally> => tallyOf((await count(db, [id, id, id])).rows);
 }
 
+const OPEN: readonly Status[] = ['queued', 'running'];
+
 function tallyOf(rows: readonly Counted[]): Tally {
   const counts = { ...NO_TALLY.counts };
-  let [held, charged, reserved] = [0, 0, 0];
+  let [held, others, charged, reserved] = [0, 0, 0, 0];
   for (const row of rows) {
     if (row.whose === 'held') held = row.n;
     else counts[row.status] += row.n;
+    if (row.whose === 'attached' && OPEN.includes(row.status)) others += row.n;
     charged += row.charged;
     reserved += row.reserved;
   }
-  return { held, counts, charged, reserved };
+  return { held, counts, others, charged, reserved };
 }

@@ -108,6 +108,14 @@ describe('the end of a batch', () => {
       expect(endOf(batch({ status, finishedAt: 5 }), tally({ cancelled: 3 }))).toBeNull();
     }
   });
+  it('waits for what belongs to others, unless it is cleared', () => {
+    const theirs = { ...tally({ running: 1, queued: 1, cancelled: 3 }), others: 2 };
+    expect(endOf(batch(), theirs)).toBeNull();
+    for (const status of ['cancelled', 'halted'] as const) {
+      expect(endOf(batch({ status }), theirs)).toBe('settled');
+      expect(endOf(batch({ status }), { ...theirs, others: 1 })).toBeNull();
+    }
+  });
   it('does not come to an empty one by itself', () => {
     expect(endOf(batch({ total: 0 }), NO_TALLY)).toBeNull();
     expect(endOf(batch({ total: 0, status: 'cancelled' }), NO_TALLY)).toBe('settled');

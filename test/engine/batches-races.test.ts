@@ -83,3 +83,41 @@ describe('a full queue', () => {
     expect((await ended(house, batch.id)).tally.counts.succeeded).toBe(3);
   });
 });
+
+describe('items that belong to others', () => {
+  const keyed = (n: number) => shots(n).map((s, i) => ({ ...s, idempotency_key: `key-${i}` }));
+
+  it('do not keep a cancelled batch from its end', async () => {
+    await open();
+    plan({ hang: true });
+    const other = await house.ask({ prompt: 'shot 0', seed: 0, idempotency_key: 'key-0' });
+    await house.until(other.id, 'running');
+    const { batch } = await make(house, { items: keyed(6) });
+    await desk().cancel(house.admin, batch.id);
+    await settle(50);
+    const done = await now(house, batch.id);
+    expect(done.batch.finishedAt).not.toBeNull();
+    expect(done.tally.counts).toMatchObject({ running: 1, cancelled: 5 });
+    await house.gateway.cancel(house.admin, other.id);
+  });
+
+  it('are waited for without reading all of them at every end', async () => {
+    let read = 0;
+    await open({
+      through: through(({ items }) => ({
+        items: async (...asked) => {
+          const page = await items(...asked);
+          read += page.data.length;
+          return page;
+        },
+      })),
+    });
+    plan({ runMs: 1000 });
+    for (const one of keyed(120)) await house.ask(one);
+    const { batch } = await make(house, { items: keyed(120) });
+    expect(batch.projected).toBe(0);
+    await ended(house, batch.id);
+    expect(read).toBeGreaterThan(0);
+    expect(read).toBeLessThanOrEqual(120);
+  });
+});

@@ -116,6 +116,7 @@ onBothEngines((engine) => {
     expect(await store.batches.tally(one.id)).toEqual({
       held: 1,
       counts: counts({ queued: 3 }),
+      others: 0,
       charged: 0,
       reserved: 4_000,
     });
@@ -124,6 +125,7 @@ onBothEngines((engine) => {
     expect(await store.batches.tally(one.id)).toEqual({
       held: 1,
       counts: counts({ queued: 1, running: 1, succeeded: 1 }),
+      others: 0,
       charged: 2_000,
       reserved: 2_000,
     });
@@ -259,6 +261,7 @@ onBothEngines((engine) => {
     expect(await store.batches.tally(one.id)).toEqual({
       held: 2,
       counts: counts({ queued: 3, succeeded: 1, failed: 1 }),
+      others: 1,
       charged: 0,
       reserved: 0,
     });
@@ -459,6 +462,7 @@ onBothEngines((engine) => {
     expect(await store.batches.tally(one.id)).toEqual({
       held: 3,
       counts: counts({ queued: 3, succeeded: 1 }),
+      others: 0,
       charged: 2_000,
       reserved: 0,
     });

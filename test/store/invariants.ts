@@ -3,7 +3,7 @@
 
 import { expect } from 'vitest';
 import { NO_TALLY } from '../../src/domain/batch.ts';
-import { type Generation, isHeld, type Status } from '../../src/domain/generation.ts';
+import { type Generation, isFinal, isHeld, type Status } from '../../src/domain/generation.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { Site } from './engines.ts';
 
@@ -83,6 +83,7 @@ async function expectCounted(site: Pick<Site, 'query'>, store: Store, id: string
   expect(await store.batches.tally(id), 'the tally counts the items').toEqual({
     held: own.filter(isHeld).length,
     counts,
+    others: items.filter((one) => foreign.has(one.index) && !isFinal(one.generation)).length,
     charged: sum((g) => g.charged),
     reserved: sum((g) => g.reserved),
   });
