@@ -6,13 +6,17 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Caller, Key, Scope, Workspace, WorkspaceLimits } from '../domain/caller.ts';
 import { may } from '../domain/caller.ts';
 import { failure, GatewayError } from '../domain/failure.ts';
-import type { GenerationId, Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
+import type { GenerationId, KeyId, Millicredits, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Credits } from '../store/store.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
 export const STUDIO: WorkspaceId = 'studio';
 const AT_ONCE = 200;
+
+const OF_SETTINGS =
+  'This is the admin key the gateway was started with. To replace it, set another (DARKROOM_ADMIN_KEY, or the file admin-key in the data folder) and start the gateway again.';
+const LAST_ADMIN = 'This is the last admin key of studio. Make another one first.';
 
 export interface NewKeyRequest {
   readonly name: string;
@@ -47,7 +51,8 @@ export interface Accounts {
   grant(workspaceId: WorkspaceId, amount: Millicredits, note: string | null): Promise<Credits>;
 }
 
-export function createAccounts({ store, system, settings }: Rooms, recorder: Recorder): Accounts {
+/** `own`: the admin key of the settings, which `foundStudio` answers. */
+export function createAccounts({ store, system, settings }: Rooms, recorder: Recorder, own: KeyId | null): Accounts {
   const { clock, random } = system;
   const seen = new Map<WorkspaceId, Workspace>();
 
@@ -81,6 +86,16 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
       before = ids.at(-1);
       await turn();
     }
+  };
+
+  /** Throws conflict for a key without which nobody could administer the gateway before its next start. */
+  const admitDeletion = async (keyId: string) => {
+    const live = (key: Key) => key.expiresAt === null || key.expiresAt > clock.now();
+    const keys = await Array.fromAsync(everyKey(store.accounts));
+    const others = keys.filter((key) => key.id !== keyId && key.scopes.includes('admin') && live(key));
+    const found = keys.find((key) => key.id === keyId);
+    if (keyId === own) throw new GatewayError('conflict', OF_SETTINGS);
+    if (found?.scopes.includes('admin') && others.length === 0) throw new GatewayError('conflict', LAST_ADMIN);
   };
 
   return {
@@ -123,6 +138,7 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
       };
     },
     async deleteKey(workspaceId, keyId) {
+      if (workspaceId === STUDIO) await admitDeletion(keyId);
       if (!(await store.accounts.deleteKey(workspaceId, keyId)))
         throw new GatewayError('not_found', `There is no key ${keyId}.`);
     },
@@ -136,14 +152,14 @@ export function createAccounts({ store, system, settings }: Rooms, recorder: Rec
   };
 }
 
-/** The workspace `studio`, and its admin key where the settings name one; the settings' former keys are withdrawn. */
-export async function foundStudio({ store, system, settings }: Rooms, adminKey: string | null): Promise<void> {
+/** The workspace `studio`, and its admin key where the settings name one; the settings' former keys are withdrawn. Answers with the id of that key. */
+export async function foundStudio({ store, system, settings }: Rooms, adminKey: string | null): Promise<KeyId | null> {
   const now = system.clock.now();
   if ((await store.accounts.workspace(STUDIO)) === null) {
     const { studioCredits: credits, limits, provenance } = settings;
     await store.accounts.createWorkspace({ id: STUDIO, name: 'studio', credits, limits, provenance }, now);
   }
-  if (adminKey === null) return;
+  if (adminKey === null) return null;
   const hash = hashKey(adminKey);
   const rights = { scopes: ['admin'] as const, models: null, expiresAt: null, requestsPerMinute: null, spendCap: null };
   const key =
@@ -154,6 +170,7 @@ export async function foundStudio({ store, system, settings }: Rooms, adminKey: 
     const replaced = other.id !== key.id && (await store.meta.get(settingsKey(other.id))) !== null;
     if (replaced) await store.accounts.deleteKey(STUDIO, other.id);
   }
+  return key.id;
 }
 
 /** Marks a key that the settings gave, and not a person by way of the API. */

@@ -34,7 +34,7 @@ import { createHookDesk, type HookDesk } from './webhooks.ts';
 
 export type { NewKeyRequest, NewWorkspaceRequest } from './accounts.ts';
 export { hashKey } from './accounts.ts';
-export type { ModelView, RouteView } from './availability.ts';
+export { type ModelView, type RouteView, viewModel } from './availability.ts';
 export type { BatchDesk, BatchNow, BatchReport } from './batches.ts';
 export type { FileToServe } from './files.ts';
 export type { Watched, WatchFilter } from './hub.ts';
@@ -142,8 +142,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   const meters = new Meters();
   const hub = createHub(store.events);
   const recorder = createRecorder(store, backlog, hub);
-  const accounts = createAccounts(rooms, recorder);
-  await foundStudio(rooms, adminKey);
+  const accounts = createAccounts(rooms, recorder, await foundStudio(rooms, adminKey));
   if (findModel(catalog.current, settings.defaultModel) === undefined) {
     log.warn(
       { default_model: settings.defaultModel },
