@@ -25,19 +25,28 @@ export async function retriesOf(
   for await (const { index, generation } of ended) {
     if (!mayRetry(generation)) continue;
     const first = (await rooms.store.events.generationAt(generation.id, 1)) ?? generation;
-    const item = wasRefused(generation) ? await draft(refusedRequest(first), index) : again(rooms, caller, first);
+    const item = wasRefused(generation, first)
+      ? await draft(refusedRequest(first), index)
+      : await again(rooms, caller, first);
     const place = { batchId: batch.id, item: index, previousId: generation.id };
     items.push({ ...item, draft: { ...item.draft, ...place } });
   }
   return items;
 }
 
-/** Never admitted, for want of anything that could run. A key that belongs to another request is found out later. */
-const wasRefused = ({ seq, state }: Generation): boolean =>
-  seq === 2 && state.status === 'failed' && state.failure.code !== 'idempotency_conflict';
+/**
+ * Its request was never worked out: it was refused before, for want of anything that could run. What has a picture was
+ * worked out, and is refused only when it is asked for again. A key that belongs to another request is found out later.
+ */
+const wasRefused = ({ seq, state }: Generation, { params }: Generation): boolean =>
+  seq === 2 &&
+  state.status === 'failed' &&
+  state.failure.code !== 'idempotency_conflict' &&
+  params.initImage === null &&
+  params.mask === null;
 
 /** What it resolved to stays as it was; only its price and its deadline are of today. */
-function again(rooms: Rooms, caller: Caller, first: Generation): NewItem {
+async function again(rooms: Rooms, caller: Caller, first: Generation): Promise<NewItem> {
   const { clock, random } = rooms.system;
   const now = clock.now();
   const draft: Generation = {
@@ -52,11 +61,23 @@ function again(rooms: Rooms, caller: Caller, first: Generation): NewItem {
   try {
     const model = modelFor(rooms, caller, { model: first.model, fallback: 'none' });
     const price = quote(model.price, first.params, (model.estimateMs * first.params.n) / 1000);
-    return { draft: { ...draft, quote: price }, failure: beyond(first, price.reserve) };
+    return { draft: { ...draft, quote: price }, failure: beyond(first, price.reserve) ?? (await swept(rooms, first)) };
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
     return { draft, failure: error.failure };
   }
+}
+
+/** Its pictures are kept while it runs, and may be gone once it has ended. */
+async function swept({ media }: Rooms, { params }: Generation): Promise<Failure | null> {
+  for (const picture of [params.initImage, params.mask]) {
+    if (picture?.kind !== 'blob' || (await media.blobs.stat(picture.blob)) !== null) continue;
+    return failure(
+      'not_found',
+      'The picture it was asked with was swept since; send the picture again, as a new item.',
+    );
+  }
+  return null;
 }
 
 function beyond({ maxCredits }: Generation, reserve: number): Failure | null {

@@ -231,6 +231,25 @@ describe('retrying what failed', () => {
     expect(still?.state).toMatchObject({ failure: { code: 'unknown_model' } });
   });
 
+  it('refuses at once what was asked with a picture that was swept since, and never makes it without', async () => {
+    plan(bad);
+    const init_image = `data:image/png;base64,${Buffer.from('a picture').toString('base64')}`;
+    const { batch } = await make(house, { items: [{ prompt: 'a', init_image }, ...shots(1)] });
+    await ended(house, batch.id);
+    const [first] = await itemsOf(house, batch.id);
+    const picture = first?.params.initImage;
+    await house.media.blobs.remove(picture?.kind === 'blob' ? picture.blob : '');
+    const works = house.fakes.works.length;
+    for (let round = 0; round < 2; round++) {
+      const retried = await desk().retryFailed(house.admin, batch.id);
+      expect(retried.tally.counts.failed).toBe(1);
+      await ended(house, batch.id);
+      const [swept] = await itemsOf(house, batch.id);
+      expect(swept?.state).toMatchObject({ failure: { code: 'not_found', message: expect.stringContaining('again') } });
+    }
+    expect(house.fakes.works.slice(works).map((w) => w.job.params.prompt)).toEqual(['shot 0', 'shot 0']);
+  });
+
   it('survives a crash right after', async () => {
     plan(bad);
     const { batch } = await make(house, { items: shots(6), breaker: false });
