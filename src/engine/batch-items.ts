@@ -84,7 +84,8 @@ const PASSING = new Set<string>([
 export async function batchHash(requests: readonly GenerationRequest[], fallback: Batch['fallback']): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(fallback));
   await eachInTurn(requests, (request) => {
-    hash.update(`\n${JSON.stringify(request, (field, value) => (PASSING.has(field) ? undefined : value))}`);
+    const lasting = Object.entries(request).filter(([field]) => !PASSING.has(field));
+    hash.update(`\n${JSON.stringify(Object.fromEntries(lasting))}`);
   });
   return hash.digest('hex');
 }

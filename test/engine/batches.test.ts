@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Caller } from '../../src/domain/caller.ts';
 import { FREE } from '../../src/domain/price.ts';
+import { batchHash } from '../../src/engine/batch-items.ts';
 import { hashKey } from '../../src/engine/gateway.ts';
 import type { Plan } from '../fleet/fake-backend.ts';
 import { settle } from '../harness/manual-clock.ts';
@@ -330,6 +331,11 @@ describe('keys', () => {
     });
     expect((await desk().list(house.admin, 20)).data).toHaveLength(1);
     await ended(house, first.batch.id);
+  });
+  it('of batches tell apart what is asked of a workflow, whatever its inputs are called', async () => {
+    const hash = (inputs: Record<string, number>, more = {}) => batchHash([{ prompt: 'a', inputs, ...more }], null);
+    expect(await hash({ seed: 1 })).not.toBe(await hash({ seed: 2 }));
+    expect(await hash({ seed: 1 }, { seed: 5 })).toBe(await hash({ seed: 1 }, { seed: 6 }));
   });
   it('make one batch of parallel requests', async () => {
     const asked = request({ items: shots(3), idempotency_key: 'once' });
