@@ -1,7 +1,7 @@
 // Batches on the wire: what is asked for, how it stands, and what lies on the desk in the morning.
 
 import { z } from 'zod';
-import { BATCH_STATUSES, type Batch, itemKey, reconcile, type Tally } from '../domain/batch.ts';
+import { BATCH_STATUSES, type Batch, type Item, reconcile, type Tally } from '../domain/batch.ts';
 import { DEFAULT_BREAKER } from '../domain/breaker.ts';
 import { type Generation, STATUSES } from '../domain/generation.ts';
 import { type Millicredits, type Millis, toCredits, toTimestamp } from '../domain/units.ts';
@@ -108,7 +108,7 @@ export const BatchBody = z
       .number()
       .nullable()
       .describe('Seconds from now until its last item ends; null when it has, or nobody can say.'),
-    concurrency: z.int(),
+    concurrency: z.int().describe("As asked; the workspace's own limit counts beside it."),
     created_at: timestamp,
     finished_at: timestamp.nullable().describe('When its last item had ended.'),
     metadata: Metadata,
@@ -194,30 +194,24 @@ export function renderBatch(b: Batch, t: Tally, etaSeconds: number | null): Batc
   };
 }
 
-/** An item that did not succeed, and why. */
-export interface FailedItem {
-  readonly index: number;
-  readonly generation: Generation;
-}
-
-/** `nodeMs`: of the items that succeeded, in any order. */
+/** `failures`: items that did not succeed. `nodeMs`: of the items that succeeded, in any order. */
 export function renderReport(
   b: Batch,
   t: Tally,
   etaSeconds: number | null,
-  failures: readonly FailedItem[],
+  failures: readonly Item<Generation>[],
   nodeMs: readonly Millis[],
 ): ReportBody {
   const r = reconcile(b.projected, t.charged);
   return {
     ...renderBatch(b, t, etaSeconds),
-    failures: failures.flatMap(({ index, generation: g }) =>
+    failures: failures.flatMap(({ index, key, generation: g }) =>
       'failure' in g.state
         ? [
             {
               id: g.id,
               index,
-              key: itemKey(b.id, index, g.idempotencyKey),
+              key,
               prompt: g.params.prompt,
               model: g.model,
               reason: g.state.failure.message,
