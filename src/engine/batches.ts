@@ -129,7 +129,7 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
       keyId: caller.key.id,
       createdAt: now,
       name: request.name ?? null,
-      concurrency: Math.min(request.concurrency, caller.workspace.limits.concurrency),
+      concurrency: request.concurrency,
       maxCredits: request.max_credits === undefined ? null : toMillicredits(request.max_credits),
       rules:
         breaker === false
