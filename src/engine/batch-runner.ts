@@ -109,7 +109,10 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
       inWork.values().reduce((sum, one) => sum + one, 0),
     );
 
-  /** Nothing of it is in work, so nothing will come back: what was too much now will always be. */
+  /**
+   * Nothing of it is in work, so nothing of its own will come back. What others of the workspace have reserved is spoken
+   * for: a batch that waited for it could wait for ever, so running dry cancels the rest.
+   */
   const cancelHeld = async (work: Work, refusal: Failure, cheapest: Millicredits) => {
     for (let after = -1; work.inWork.size === 0 && holdOf(work.batch) === null; await turn()) {
       const page = await store.batches.held(work.batch.id, SLICE, after);

@@ -121,3 +121,20 @@ describe('items that belong to others', () => {
     expect(read).toBeLessThanOrEqual(120);
   });
 });
+
+describe('running dry', () => {
+  it('takes what others of the workspace have reserved as spent', async () => {
+    await open();
+    plan((prompt) => (prompt === 'other' ? { hang: true } : {}));
+    const { batch } = await make(house, { items: shots(3) });
+    await desk().pause(house.admin, batch.id);
+    await house.gateway.grant('studio', -992 * CREDIT, null);
+    await desk().extend(house.admin, batch.id, shots(1));
+    const other = await house.ask({ prompt: 'other' });
+    await desk().resume(house.admin, batch.id);
+    const done = await ended(house, batch.id);
+    expect(done.tally.counts).toMatchObject({ succeeded: 3, cancelled: 1 });
+    expect(codes(await itemsOf(house, batch.id)).at(-1)).toBe('insufficient_credits');
+    expect((await house.gateway.cancel(house.admin, other.id)).state.status).toBe('cancelled');
+  });
+});
