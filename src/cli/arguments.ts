@@ -20,8 +20,6 @@ export const list = (text: string): readonly string[] =>
     .map((one) => one.trim())
     .filter(Boolean);
 
-export const repeated = (text: string, before: readonly string[] = []): readonly string[] => [...before, text];
-
 export type Pairs = Readonly<Record<string, string>>;
 
 /** `key=value`, repeatable. */

@@ -2,7 +2,7 @@
 
 import { MultiBar, Presets, type SingleBar } from 'cli-progress';
 import type { GenerationBody } from '../contract/generations.ts';
-import { count } from './words.ts';
+import { count, plain } from './words.ts';
 
 export interface Board {
   add(id: string, title: string): void;
@@ -31,12 +31,19 @@ export function createBoard(stream: NodeJS.WriteStream = process.stdout): Board 
 function barBoard(stream: NodeJS.WriteStream): Board {
   const bars = new Map<string, SingleBar>();
   const multi = new MultiBar(
-    { format: '{title} {bar} {percentage}% {note}', barsize: 24, hideCursor: true, stream, fps: 20, autopadding: true },
+    {
+      format: '{title} {bar} {percentage} % {note}',
+      barsize: 24,
+      hideCursor: true,
+      stream,
+      fps: 20,
+      autopadding: true,
+    },
     Presets.shades_classic,
   );
   return {
     add: (id, title) => void bars.set(id, multi.create(1, 0, { title: titled(title), note: 'queued' })),
-    progress: (id, { fraction, message }) => bars.get(id)?.update(fraction, { note: message }),
+    progress: (id, { fraction, message }) => bars.get(id)?.update(fraction, { note: plain(message) }),
     state(g) {
       const note = sayState(g);
       if (g.status === 'succeeded') bars.get(g.id)?.update(1, { note });
@@ -57,7 +64,7 @@ function plainBoard(stream: NodeJS.WriteStream): Board {
       const quarter = Math.floor(fraction * 4);
       if (quarters.get(id) === quarter) return;
       quarters.set(id, quarter);
-      line(id, `${String(Math.round(fraction * 100)).padStart(3)} % ${message}`);
+      line(id, `${String(Math.round(fraction * 100)).padStart(3)} % ${plain(message)}`);
     },
     state: (g) => line(g.id, sayState(g)),
     stop: () => {},

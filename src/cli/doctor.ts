@@ -5,7 +5,9 @@ import { Command } from 'commander';
 import type { Config } from '../config.ts';
 import type { Finding, Section } from './doctor/finding.ts';
 import type { Survey } from './doctor/survey.ts';
-import { EXIT, fail, isHere, locate, type RemoteOptions, withRemote } from './remote.ts';
+import { EXIT } from './failing.ts';
+import type { Environment } from './local.ts';
+import { isHere, locate, type RemoteOptions, withRemote } from './remote.ts';
 import { answer } from './table.ts';
 import { count, styled, wrapped } from './words.ts';
 
@@ -14,7 +16,7 @@ const command = new Command('doctor')
   .addHelpText(
     'after',
     `
-Exit status: 0 when it is usable, 1 when something is wrong.
+Exit status: 0 when it is usable; 1 when settings, key or database are wrong, a node is away or nothing can run.
 
 Examples:
   darkroom doctor                                   this machine, and the gateway on it if one runs
@@ -22,38 +24,53 @@ Examples:
   );
 
 export const doctorCommand = withRemote(command).action(async (options: RemoteOptions) => {
-  try {
-    const sections = (await examine(options)).filter((s) => s.findings.length > 0);
-    const all = sections.flatMap((s) => s.findings);
-    const usable = all.every((f) => f.state !== 'wrong');
-    answer(options, { ok: usable, sections }, () => `${sections.map(page).join('\n')}\n${verdict(all)}\n`);
-    process.exitCode = usable ? EXIT.done : EXIT.failed;
-  } catch (error) {
-    fail(error, options);
-  }
+  const sections = (await examine(options)).filter((s) => s.findings.length > 0);
+  const all = sections.flatMap((s) => s.findings);
+  const usable = all.every((f) => f.state !== 'wrong');
+  answer(options, { ok: usable, sections }, () => `${sections.map(page).join('\n')}\n${verdict(all)}\n`);
+  process.exitCode = usable ? EXIT.done : EXIT.failed;
 });
 
 async function examine(options: RemoteOptions): Promise<readonly Section[]> {
-  const { checkNode, checkSettings } = await import('./doctor/settings.ts');
+  const { checkNode, checkSettings, isGatewayFolder } = await import('./doctor/settings.ts');
   const { config, findings: settings } = checkSettings(process.env, process.cwd());
-  const place = await locate(options, { ...process.env, ...(config && asEnvironment(config)) });
-  const machine = { title: 'This machine', findings: [checkNode()] };
+  const place = await locate(options, config === null ? withoutPort() : { ...process.env, ...asEnvironment(config) });
   const { checkAlive } = await import('./doctor/gateway.ts');
-  const { alive, findings } = await checkAlive(place.url);
-  const gateway = alive ? await examineGateway(place) : { findings: [], survey: null };
-  if (!isHere(place.url))
-    return [
-      machine,
-      { title: 'Gateway', findings: [...findings, ...gateway.findings] },
-      ...(await judge(gateway.survey)),
-    ];
-  const here = config === null ? { findings: [], survey: null } : await examineHere(config, !alive);
+  const { who, findings } = await checkAlive(place.url);
+  const inside = who === 'gateway' ? await examineGateway(place) : { findings: [], survey: null };
+  const awaited = who === 'nobody' && !place.named;
+  const gateway = {
+    title: 'Gateway',
+    findings: [...(awaited ? findings.map(notRunning) : findings), ...inside.findings],
+  };
+  const machine = { title: 'This machine', findings: [checkNode()] };
+  if (!isOurs(place.url, config)) return [machine, gateway, ...(await judge(inside.survey))];
+  if (who === 'gateway' && config !== null && !isGatewayFolder(config, process.env, process.cwd())) {
+    return [{ ...machine, findings: [...machine.findings, ELSEWHERE] }, gateway, ...(await judge(inside.survey))];
+  }
+  const here = config === null ? { findings: [], survey: null } : await examineHere(config, who !== 'gateway');
   return [
     { ...machine, findings: [...machine.findings, ...settings, ...here.findings] },
-    { title: 'Gateway', findings: [...(alive ? findings : findings.map(notRunning)), ...gateway.findings] },
-    ...(await judge(gateway.survey ?? here.survey)),
+    gateway,
+    ...(await judge(inside.survey ?? here.survey)),
   ];
 }
+
+/** Is it the gateway that the settings found here are for? */
+const isOurs = (url: string, config: Config | null): boolean =>
+  isHere(url) && (config === null || new URL(url).port === String(config.port));
+
+/** A port that the settings refuse has been told of; the gateway is looked for where it is by default. */
+function withoutPort(): Environment {
+  const { DARKROOM_PORT: _refused, ...env } = process.env;
+  return env;
+}
+
+const ELSEWHERE: Finding = {
+  state: 'ok',
+  says: 'settings: none in this folder; run "darkroom doctor" where the gateway was started to have its own checked',
+  todo: null,
+};
 
 /** So that the gateway of this machine is looked for where its settings say it listens. */
 const asEnvironment = ({ port, data, adminKey }: Config): Record<string, string> => ({
@@ -105,10 +122,11 @@ const COLOURS = { ok: 'green', warn: 'yellow', wrong: 'red' } as const;
 const INDENT = ' '.repeat(9);
 
 const page = ({ title, findings }: Section): string =>
-  `${title}\n${findings.map((f) => `  ${styled(COLOURS[f.state], f.state.padEnd(5))}  ${lines(f)}\n`).join('')}`;
+  `${title}\n${findings.map((f, i) => `  ${styled(COLOURS[f.state], f.state.padEnd(5))}  ${lines(f, findings[i + 1])}\n`).join('')}`;
 
-const lines = ({ says, todo }: Finding): string =>
-  `${wrapped(says, INDENT)}${todo === null ? '' : `\n${INDENT}→ ${wrapped(todo, `${INDENT}  `)}`}`;
+/** What is to be done about several in a row is said once, after the last. */
+const lines = ({ says, todo }: Finding, next: Finding | undefined): string =>
+  `${wrapped(says, INDENT)}${todo === null || todo === next?.todo ? '' : `\n${INDENT}→ ${wrapped(todo, `${INDENT}  `)}`}`;
 
 function verdict(all: readonly Finding[]): string {
   const wrongs = all.filter((f) => f.state === 'wrong').length;

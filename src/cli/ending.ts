@@ -1,12 +1,12 @@
 // What a command that waited for a generation says when it is over: files and their price, or the reason and the advice.
 // Shared by `generate` and `get`.
 
-import { relative } from 'node:path';
 import type { Client } from '../client/client.ts';
 import type { GenerationBody } from '../contract/generations.ts';
 import { EXIT } from './failing.ts';
 import { isFinal } from './follow.ts';
-import { save } from './pictures.ts';
+import { near, save } from './pictures.ts';
+import { spoken } from './spoken.ts';
 import { answer, note } from './table.ts';
 import { credits, duration, plain } from './words.ts';
 
@@ -43,11 +43,14 @@ const summary = (g: GenerationBody): string =>
     g.id,
   ].join(', ');
 
-export function misfortune(g: GenerationBody): string {
+function misfortune(g: GenerationBody): string {
   const what = g.status === 'timeout' ? 'timed out' : g.status;
   const code = g.error ? ` (${g.error.code})` : '';
   const charged = g.credits_charged ? `, ${credits(g.credits_charged)} charged` : '';
-  return [`${g.id} ${what}${code}: ${plain(g.reason ?? 'no reason was given')}${charged}`, g.error?.advice]
+  return [
+    `${g.id} ${what}${code}: ${plain(g.reason ?? 'no reason was given')}${charged}`,
+    g.error?.advice && spoken(g.error.advice),
+  ]
     .filter(Boolean)
     .join('\n');
 }
@@ -61,9 +64,4 @@ export function left({ id, ...g }: GenerationBody, out: string): string {
     `  darkroom get ${id} --wait --out ${folder}`,
     `  darkroom cancel ${id}`,
   ].join('\n');
-}
-
-function near(path: string): string {
-  const short = relative(process.cwd(), path);
-  return short.startsWith('..') ? path : short;
 }

@@ -1,6 +1,10 @@
 // How a command ends when it does not end well: one sentence of what happened, one of what to do, and an exit status
 // that programs can tell apart. With --json the same is a document on stdout, so that there is always exactly one.
 
+import { reasonOf } from './reasons.ts';
+import { sentencesOf } from './spoken.ts';
+import { note } from './table.ts';
+
 export const EXIT = { done: 0, failed: 1, input: 2, refused: 3, unreachable: 4, interrupted: 130 } as const;
 
 /** Something this command itself found wrong. */
@@ -60,7 +64,7 @@ export function fail(error: unknown, { json = false }: { readonly json?: boolean
   process.exitCode = code;
   const told = toldOf(error);
   if (json) process.stdout.write(`${JSON.stringify({ error: told }, null, 2)}\n`);
-  else process.stderr.write(`${sentences(told)}\n`);
+  else note(sentencesOf(told).join('\n'));
   return code;
 }
 
@@ -73,19 +77,16 @@ function toldOf(error: unknown): Told {
   const known = error instanceof Error && (error.name === 'DarkroomError' || error instanceof CommandError);
   if (!known)
     return { code: 'internal', message: error instanceof Error ? error.message : String(error), retryable: false };
-  const more = code === 'unreachable' && status === undefined ? ELSEWHERE : advice;
+  const unheard = code === 'unreachable' && status === undefined;
+  const why = unheard ? reasonOf((error as Error).cause) : null;
+  const more = unheard ? ELSEWHERE : advice;
   return {
     code: code ?? 'internal',
-    message: message ?? '',
+    message: why === null ? (message ?? '') : `${(message ?? '').replace(/\.$/, '')}: ${why}.`,
     retryable: retryable ?? false,
     ...(more && { advice: more }),
     ...(status !== undefined && { status }),
     ...(details?.length && { details }),
     ...(generation && { generation }),
   };
-}
-
-function sentences({ message, advice, details = [] }: Told): string {
-  const more = details.map((d) => `  ${d.path}: ${d.message}`).filter((line) => !line.endsWith(message));
-  return [message, ...(more.length > 1 ? more : []), ...(advice ? [advice] : [])].join('\n');
 }

@@ -8,6 +8,7 @@ import { follow, isFinal } from './follow.ts';
 import { interruption } from './interruption.ts';
 import { readyFolder } from './pictures.ts';
 import { remotely, withRemote } from './remote.ts';
+import { spoken } from './spoken.ts';
 import { answer, facts, note } from './table.ts';
 import { ago, credits, duration, plain, tinted } from './words.ts';
 
@@ -61,7 +62,7 @@ function portrait(g: GenerationBody): string {
     ['status', [tinted(g.status), progress ?? why].filter(Boolean).join(': ')],
     ['left', g.estimated_seconds === undefined ? null : `about ${duration(g.estimated_seconds)}`],
     ['reason', g.reason === undefined ? null : plain(g.reason)],
-    ['advice', g.error?.advice ?? null],
+    ['advice', g.error ? spoken(g.error.advice) : null],
     ['model', g.model],
     ['prompt', plain(g.prompt)],
     ['seed', String(g.seed)],

@@ -6,7 +6,7 @@ import type { KeyAnswer, KeyBody } from '../contract/admin.ts';
 import { future, list as names, number, wholeNumber } from './arguments.ts';
 import { group } from './group.ts';
 import { everything } from './paging.ts';
-import { remotely, withRemote } from './remote.ts';
+import { locate, remotely, withRemote } from './remote.ts';
 import { answer, note, table } from './table.ts';
 import { ago, plain } from './words.ts';
 
@@ -51,28 +51,32 @@ const rows = (keys: readonly Key[]) =>
     ]),
   );
 
-const create = within(new Command('create').description('make a key; it is shown once').argument('<name>', 'for whom'))
+const newKey = new Command('create')
+  .description('make a key; it is shown once')
+  .argument('<name>', 'for whom')
   .option('--scopes <list>', 'generate, read, webhooks, admin (default: generate,read)', names)
   .option('--models <list>', 'only these', names)
   .option('--expires <time>', 'a date, or a span like 30d', future)
   .option('--per-minute <number>', 'requests', wholeNumber)
-  .option('--spend-cap <credits>', 'what it may spend in all', number)
-  .action(
-    remotely<NewKey, [string]>(async ({ client, options }, name) => {
-      const { scopes, models, expires, perMinute, spendCap } = options;
-      const made = await client.call<z.infer<typeof KeyAnswer>>('POST', pathOf(options), {
-        name,
-        ...(scopes && { scopes }),
-        ...(models && { models }),
-        ...(expires && { expires_at: expires }),
-        ...(perMinute !== undefined && { requests_per_minute: perMinute }),
-        ...(spendCap !== undefined && { spend_cap: spendCap }),
-      });
-      answer(options, made, () => `${made.key}\n`);
-      if (!options.json) note(`Key ${made.id} (${made.scopes.join(', ')}). It is not shown again.`);
-      return undefined;
-    }),
-  );
+  .option('--spend-cap <credits>', 'what it may spend in all', number);
+
+const create = within(newKey).action(
+  remotely<NewKey, [string]>(async ({ client, options }, name) => {
+    const { scopes, models, expires, perMinute, spendCap } = options;
+    const made = await client.call<z.infer<typeof KeyAnswer>>('POST', pathOf(options), {
+      name,
+      ...(scopes && { scopes }),
+      ...(models && { models }),
+      ...(expires && { expires_at: expires }),
+      ...(perMinute !== undefined && { requests_per_minute: perMinute }),
+      ...(spendCap !== undefined && { spend_cap: spendCap }),
+    });
+    answer(options, made, () => `${made.key}\n`);
+    const told = `Key ${made.id} (${made.scopes.join(', ')}). It is not shown again. Whoever gets it types:`;
+    if (!options.json) note(`${told}\n  darkroom login --url ${(await locate(options)).url}`);
+    return undefined;
+  }),
+);
 
 const remove = within(
   new Command('delete').description('it stops working at once').argument('<id>', 'not the key itself'),

@@ -4,9 +4,9 @@
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { Command } from 'commander';
-import { InputError } from './failing.ts';
+import { EXIT, InputError } from './failing.ts';
 import { DEFAULT_PROFILE, keepProfile, profileFile, readProfile } from './profile.ts';
-import { fail, locate, type RemoteOptions, withRemote } from './remote.ts';
+import { locate, type RemoteOptions, withRemote } from './remote.ts';
 import { answer } from './table.ts';
 
 const command = new Command('login').description('remember a gateway and a key, once they work').addHelpText(
@@ -20,19 +20,15 @@ Examples:
 );
 
 export const loginCommand = withRemote(command).action(async (options: RemoteOptions) => {
-  try {
-    const { profile: name = DEFAULT_PROFILE, ...given } = options;
-    const file = profileFile(process.env);
-    const kept = await readProfile(file, name);
-    const { url } = await locate({ ...given, url: given.url || process.env.DARKROOM_URL || kept?.url || '' });
-    const key = given.key || process.env.DARKROOM_KEY || (await askForKey());
-    await tryOut(url, key);
-    await keepProfile(file, name, { url, key });
-    const told = { profile: name, url, key: veiled(key), file };
-    answer(options, told, () => `Remembered ${url} with the key ${told.key} as "${name}" in ${file}.\n`);
-  } catch (error) {
-    fail(error, options);
-  }
+  const { profile: name = DEFAULT_PROFILE, ...given } = options;
+  const file = profileFile(process.env);
+  const kept = await readProfile(file, name);
+  const { url } = await locate({ ...given, url: given.url || process.env.DARKROOM_URL || kept?.url || '' });
+  const key = given.key || process.env.DARKROOM_KEY || (await askForKey());
+  await tryOut(url, key);
+  await keepProfile(file, name, { url, key });
+  const told = { profile: name, url, key: veiled(key), file };
+  answer(options, told, () => `Remembered ${url} with the key ${told.key} as "${name}" in ${file}.\n`);
 });
 
 const out = new Command('logout')
@@ -41,16 +37,12 @@ const out = new Command('logout')
   .option('--json', 'print exactly one JSON document on stdout');
 
 export const logoutCommand = out.action(async (options: { profile: string; json?: boolean }) => {
-  try {
-    const file = profileFile(process.env);
-    const known = (await readProfile(file, options.profile)) !== null;
-    if (known) await keepProfile(file, options.profile, null);
-    answer(options, { profile: options.profile, forgotten: known }, () =>
-      known ? `Forgot "${options.profile}".\n` : `Nothing was remembered as "${options.profile}".\n`,
-    );
-  } catch (error) {
-    fail(error, options);
-  }
+  const file = profileFile(process.env);
+  const known = (await readProfile(file, options.profile)) !== null;
+  if (known) await keepProfile(file, options.profile, null);
+  answer(options, { profile: options.profile, forgotten: known }, () =>
+    known ? `Forgot "${options.profile}".\n` : `Nothing was remembered as "${options.profile}".\n`,
+  );
 });
 
 /** Throws when nobody answers there or the key is refused. A key that may not read is a key all the same. */
@@ -70,7 +62,10 @@ async function askForKey(): Promise<string> {
   if (isTTY) process.stderr.write('Key (it is not shown): ');
   const mute = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: mute, terminal: isTTY });
-  lines.once('SIGINT', () => process.exit(130));
+  lines.once('SIGINT', () => {
+    process.stderr.write('\n');
+    process.exit(EXIT.interrupted);
+  });
   const { value = '' } = await lines[Symbol.asyncIterator]().next();
   lines.close();
   if (isTTY) process.stderr.write('\n');

@@ -2,7 +2,7 @@
 // over HTTP like any client. Stdout is the protocol; everything else goes to stderr.
 
 import { Command } from 'commander';
-import { connect, fail, type RemoteOptions } from './remote.ts';
+import { connect, type RemoteOptions } from './remote.ts';
 
 export const mcpCommand = new Command('mcp')
   .description('serve the tools for agents on stdin and stdout (Model Context Protocol)')
@@ -17,13 +17,7 @@ In the settings of a host that starts its servers itself:
 
   {"command": "darkroom", "args": ["mcp"], "env": {"DARKROOM_URL": "http://127.0.0.1:8787", "DARKROOM_KEY": "dk_…"}}`,
   )
-  .action(async (options: RemoteOptions) => {
-    try {
-      await serveOnStdio(options);
-    } catch (error) {
-      fail(error);
-    }
-  });
+  .action(serveOnStdio);
 
 /** The process ends by itself when the host closes stdin. What serves is loaded by this command only. */
 async function serveOnStdio(options: RemoteOptions): Promise<void> {

@@ -1,8 +1,11 @@
 // `darkroom models`: what may be asked for, what it costs, and why something cannot run now.
 
 import { Command } from 'commander';
+import type { Client } from '../client/client.ts';
 import type { ModelBody } from '../contract/models.ts';
+import { CommandError } from './failing.ts';
 import { remotely, withRemote } from './remote.ts';
+import { spoken } from './spoken.ts';
 import { answer, facts, note, table } from './table.ts';
 import { duration, plain, styled } from './words.ts';
 
@@ -20,15 +23,32 @@ Examples:
 export const modelsCommand = withRemote(command).action(
   remotely<object, [string | undefined]>(async ({ client, options }, id) => {
     if (id !== undefined) {
-      const model = await client.call<ModelBody>('GET', `/v1/models/${encodeURIComponent(id)}`);
+      const model = await named(client, id);
       answer(options, model, () => portrait(model));
-      return;
+      return undefined;
     }
     const data = await client.models();
     answer(options, { data, next_cursor: null }, () => (data.length > 0 ? rows(data) : ''));
     if (data.length === 0 && !options.json) note('The catalog is empty. Add models to models.yaml.');
+    return undefined;
   }),
 );
+
+/** Throws with the names that are like it when there is none. */
+async function named(client: Client, id: string): Promise<ModelBody> {
+  try {
+    return await client.call<ModelBody>('GET', `/v1/models/${encodeURIComponent(id)}`);
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'not_found') throw error;
+    const [models, { nearest }] = await Promise.all([client.models(), import('./nearest.ts')]);
+    const near = nearest(
+      id,
+      models.flatMap((m) => [m.id, ...m.aliases]),
+    );
+    const meant = near.length > 0 ? ` Did you mean ${near.join(' or ')}?` : '';
+    throw new CommandError('not_found', `There is no model ${id}.${meant}`, 'See what there is: darkroom models');
+  }
+}
 
 const rows = (models: readonly ModelBody[]): string =>
   table(
@@ -39,7 +59,7 @@ const rows = (models: readonly ModelBody[]): string =>
       m.kind,
       price(m),
       duration(m.estimate_seconds),
-      plain(m.usable ? m.best_for : (m.why_not ?? '').replace(/;.*/s, ' …')),
+      plain(m.usable ? m.best_for : spoken(m.why_not ?? '').replace(/;.*/s, ' …')),
     ]),
   );
 
@@ -63,7 +83,10 @@ function portrait(m: ModelBody): string {
     ['id', m.id],
     ['name', plain(m.name)],
     ['aliases', m.aliases.join(', ') || null],
-    ['now', m.usable ? styled('green', 'can run') : `${styled('red', 'cannot run')}: ${plain(m.why_not ?? '')}`],
+    [
+      'now',
+      m.usable ? styled('green', 'can run') : `${styled('red', 'cannot run')}: ${plain(spoken(m.why_not ?? ''))}`,
+    ],
     ['good for', plain(m.best_for)],
     ['can', m.capabilities.join(', ')],
     ['price', `${price(m)} credits`],
@@ -79,5 +102,5 @@ function portrait(m: ModelBody): string {
   ]);
 }
 
-export const routeName = (r: ModelBody['routes'][number]): string =>
+const routeName = (r: ModelBody['routes'][number]): string =>
   [r.backend, r.workflow, r.checkpoint ?? r.remote, ...r.labels.map((l) => `[${l}]`)].filter(Boolean).join(' ');

@@ -46,29 +46,49 @@ interface NewNode {
   readonly password?: string;
 }
 
-const add = withRemote(new Command('add').description('add a node; it is kept even if it is down'))
+const newNode = new Command('add')
+  .description('add a node; it is kept even if it is down')
   .argument('<id>', 'a name for it')
   .argument('<address>', 'http://10.0.0.11:8188')
-  .addOption(new Option('--kind <kind>', 'what it speaks').choices(['comfyui', 'sdapi']).default('comfyui'))
+  .addOption(
+    new Option('--kind <kind>', 'what it speaks; sdapi: Automatic1111, Forge, SD.Next')
+      .choices(['comfyui', 'sdapi'])
+      .default('comfyui'),
+  )
   .option('--labels <list>', 'what routes may ask for', names)
   .option('--slots <number>', 'attempts that may render at once', wholeNumber)
   .option('--username <name>', 'where it wants one')
-  .option('--password <text>', 'with it (else DARKROOM_NODE_PASSWORD)')
-  .action(
-    remotely<NewNode, [string, string]>(async ({ client, options }, id, address) => {
-      const { kind, labels, slots, username, password = process.env.DARKROOM_NODE_PASSWORD ?? '' } = options;
-      const made = await client.call<NodeBody>('POST', ROOT, {
-        id,
-        kind,
-        url: address,
-        ...(labels && { labels }),
-        ...(slots !== undefined && { slots }),
-        ...(username !== undefined && { auth: { username, password } }),
-      });
-      answer(options, made, () => rows([made]));
-      return undefined;
-    }),
-  );
+  .option('--password <text>', 'with it (else DARKROOM_NODE_PASSWORD)');
+
+const add = withRemote(newNode).action(
+  remotely<NewNode, [string, string]>(async ({ client, options }, id, address) => {
+    const { kind, labels, slots, username, password = process.env.DARKROOM_NODE_PASSWORD ?? '' } = options;
+    const made = await client.call<NodeBody>('POST', ROOT, {
+      id,
+      kind,
+      url: address,
+      ...(labels && { labels }),
+      ...(slots !== undefined && { slots }),
+      ...(username !== undefined && { auth: { username, password } }),
+    });
+    answer(options, made, () => rows([made]));
+    const hint = otherKind(made, address);
+    if (hint !== null && !options.json) note(hint);
+    return undefined;
+  }),
+);
+
+/** It answers, but in another language than it was added with. Null: it does not, or nobody knows. */
+function otherKind({ id, kind, status, why }: NodeBody, address: string): string | null {
+  if (status !== 'offline' || !/answers, but is not/.test(why ?? '')) return null;
+  const other = /so its kind is "(\w+)"/.exec(why ?? '')?.[1] ?? (kind === 'comfyui' ? 'sdapi' : 'comfyui');
+  return [
+    `It was added as ${kind}, which it does not speak. If it is an ${other} (${KINDS[other] ?? other}):`,
+    `  darkroom nodes remove ${id} && darkroom nodes add ${id} ${address} --kind ${other}`,
+  ].join('\n');
+}
+
+const KINDS: Readonly<Record<string, string>> = { comfyui: 'ComfyUI', sdapi: 'Automatic1111, Forge, SD.Next' };
 
 const act = (verb: 'drain' | 'resume', description: string) =>
   withRemote(new Command(verb).description(description).argument('<id>')).action(

@@ -2,23 +2,33 @@
 
 import { hash } from 'node:crypto';
 import { mkdir, open, stat, unlink } from 'node:fs/promises';
-import { extname, join, resolve } from 'node:path';
+import { extname, join, relative, resolve } from 'node:path';
 import type { Client } from '../client/client.ts';
 import type { GenerationBody } from '../contract/generations.ts';
 import { CommandError, InputError } from './failing.ts';
+import { reasonOf } from './reasons.ts';
 
 type Output = GenerationBody['outputs'][number];
 
-const ENDINGS: Readonly<Record<string, string>> = {
+const EXTENSIONS: Readonly<Record<string, string>> = {
   'image/jpeg': 'jpg',
   'image/svg+xml': 'svg',
   'audio/mpeg': 'mp3',
-  'audio/x-wav': 'wav',
   'text/plain': 'txt',
   'video/quicktime': 'mov',
 };
 const LONGEST_NAME = 60;
 const MOST_NUMBERS = 10_000;
+
+/** Without dot. */
+export const extensionOf = (mediaType: string): string =>
+  EXTENSIONS[mediaType] ?? (/^\w+\/(?:x-)?([a-z0-9]+)/.exec(mediaType)?.[1] || 'bin');
+
+/** A path as a person would type it here. */
+export function near(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short.startsWith('..') ? path : short;
+}
 
 /** The folder, made if it is not there: before anything is asked for, so that nothing is paid and then lost. */
 export async function readyFolder(folder: string): Promise<string> {
@@ -30,7 +40,7 @@ export async function readyFolder(folder: string): Promise<string> {
     throw new InputError(`--out: ${folder} looks like a file name.`, advice);
   }
   await mkdir(path, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
-    throw new InputError(`--out: ${folder} cannot be made (${error.code}).`);
+    throw new InputError(`--out: ${folder} cannot be made: ${reasonOf(error)}.`);
   });
   return path;
 }
@@ -70,7 +80,7 @@ function nameOf(
     .slice(0, LONGEST_NAME)
     .join('')
     .replace(/-[^-]*$/, (rest) => (words.length > LONGEST_NAME ? '' : rest));
-  return { stem: `${short || g.model}-${seed}`, ending: ENDINGS[type] ?? /\/([a-z0-9]+)$/.exec(type)?.[1] ?? 'bin' };
+  return { stem: `${short || g.model}-${seed}`, ending: extensionOf(type) };
 }
 
 async function write(folder: string, { stem, ending }: ReturnType<typeof nameOf>, bytes: Uint8Array): Promise<string> {
@@ -78,7 +88,7 @@ async function write(folder: string, { stem, ending }: ReturnType<typeof nameOf>
     const path = join(folder, `${stem}${n === 0 ? '' : `-${n}`}.${ending}`);
     const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EEXIST') return null;
-      throw new InputError(`${path} cannot be written (${error.code}).`);
+      throw new InputError(`${path} cannot be written: ${reasonOf(error)}.`);
     });
     if (file === null) continue;
     try {
@@ -86,7 +96,7 @@ async function write(folder: string, { stem, ending }: ReturnType<typeof nameOf>
       return path;
     } catch (error) {
       await unlink(path).catch(() => {});
-      throw new InputError(`${path} cannot be written (${(error as NodeJS.ErrnoException).code}).`);
+      throw new InputError(`${path} cannot be written: ${reasonOf(error)}.`);
     } finally {
       await file.close();
     }

@@ -6,6 +6,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Low } from 'lowdb';
 import { InputError } from './failing.ts';
+import { reasonOf } from './reasons.ts';
 
 export interface Profile {
   readonly url: string;
@@ -46,7 +47,7 @@ async function open(file: string): Promise<Low<Contents>> {
 async function read(file: string): Promise<Contents | null> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
-    throw new InputError(`${file} cannot be read (${error.code}).`);
+    throw new InputError(`${file} cannot be read: ${reasonOf(error)}.`);
   });
   if (text === null) return null;
   const { z } = await import('zod');

@@ -1,11 +1,10 @@
 // Which gateway a command speaks to, and with which key: flag, then environment, then profile, then the gateway of this
 // machine. A remembered key is sent to the address it was remembered with and to no other.
 
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Client } from '../client/client.ts';
-import { CommandError, fail, InputError } from './failing.ts';
+import { CommandError, InputError } from './failing.ts';
+import { type Environment, localKey, localPort } from './local.ts';
 import { DEFAULT_PROFILE, profileFile, readProfile } from './profile.ts';
 
 export { CommandError, EXIT, exitCodeOf, fail, InputError } from './failing.ts';
@@ -23,20 +22,24 @@ export interface Place {
   readonly key: string | null;
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export interface Located extends Place {
+  /** Somebody said where it is; otherwise it is looked for where gateways are by default. */
+  readonly named: boolean;
+}
 
-/** The options every command has that speaks to a gateway. */
+/** The options every command has that speaks to a gateway, after its own. */
 export function withRemote(command: Command): Command {
   return command
     .optionsGroup('Gateway:')
     .option('--url <address>', 'where it is (else DARKROOM_URL, the profile, http://127.0.0.1:8787)')
     .option('--key <key>', 'a key of yours (else DARKROOM_KEY, the profile, ./data/admin-key)')
     .option('--profile <name>', 'another of the gateways you are logged in to')
-    .option('--json', 'print exactly one JSON document on stdout');
+    .option('--json', 'print exactly one JSON document on stdout')
+    .helpOption('-h, --help', 'show this');
 }
 
 /** Throws InputError for an address that is none, or a profile that nobody has kept. */
-export async function locate(options: RemoteOptions, env: Environment = process.env): Promise<Place> {
+export async function locate(options: RemoteOptions, env: Environment = process.env): Promise<Located> {
   const kept = await readProfile(profileFile(env), options.profile ?? DEFAULT_PROFILE);
   if (kept === null && options.profile !== undefined) {
     throw new InputError(
@@ -45,10 +48,11 @@ export async function locate(options: RemoteOptions, env: Environment = process.
     );
   }
   const named = options.profile === undefined ? env.DARKROOM_URL : undefined;
-  const url = baseUrl(options.url || named || kept?.url || `http://127.0.0.1:${env.DARKROOM_PORT || 8787}`);
+  const said = options.url || named || kept?.url;
+  const url = baseUrl(said || `http://127.0.0.1:${await localPort(env)}`);
   const remembered = kept?.url === url ? kept.key : undefined;
   const told = options.profile === undefined ? env.DARKROOM_KEY || remembered : remembered || env.DARKROOM_KEY;
-  return { url, key: options.key || told || (isHere(url) ? await localKey(env) : null) };
+  return { url, key: options.key || told || (isHere(url) ? await localKey(env) : null), named: Boolean(said) };
 }
 
 /** The client of the gateway that these options, the environment or the profile name. */
@@ -57,33 +61,32 @@ export async function connect(options: RemoteOptions): Promise<Client> {
   const { createClient } = await import('../client/client.ts');
   if (key !== null) return createClient({ url, key });
   await createClient({ url, key: 'none' }).call('GET', '/healthz');
-  throw new CommandError(
+  throw noKey(url);
+}
+
+/** Nobody gave one, and none lies here. */
+export const noKey = (url: string): CommandError =>
+  new CommandError(
     'unauthenticated',
     `There is no key for ${url}.`,
-    'Give one with --key or DARKROOM_KEY, or let it be remembered: darkroom login --url … --key …',
+    isHere(url)
+      ? 'Its admin key lies in the folder it was started in: --key "$(cat FOLDER/data/admin-key)", or DARKROOM_KEY.'
+      : `Give one with --key or DARKROOM_KEY, or let it be remembered: darkroom login --url ${url}`,
   );
-}
 
 export interface At<Options> {
   readonly client: Client;
   readonly options: Options & RemoteOptions;
 }
 
-/**
- * The action of a command that speaks to a gateway: connects, does the work, and turns whatever is thrown into words and
- * an exit status. `work` answers with the exit status; nothing means 0.
- */
+/** The action of a command that speaks to a gateway. `work` answers with the exit status; nothing means 0. */
 export function remotely<Options = RemoteOptions, Args extends readonly unknown[] = []>(
   work: (at: At<Options>, ...args: Args) => Promise<number | undefined>,
 ): (...given: unknown[]) => Promise<void> {
   return async (...given) => {
     const options = given.at(-2) as Options & RemoteOptions;
-    try {
-      const client = await connect(options);
-      process.exitCode = (await work({ client, options }, ...(given.slice(0, -2) as unknown as Args))) ?? 0;
-    } catch (error) {
-      fail(error, options);
-    }
+    const client = await connect(options);
+    process.exitCode = (await work({ client, options }, ...(given.slice(0, -2) as unknown as Args))) ?? 0;
   };
 }
 
@@ -98,10 +101,3 @@ function baseUrl(text: string): string {
 
 /** Is it this machine? */
 export const isHere = (url: string): boolean => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname);
-
-/** The admin key of a gateway on this machine, where this person may read it. */
-async function localKey(env: Environment): Promise<string | null> {
-  if (env.DARKROOM_ADMIN_KEY) return env.DARKROOM_ADMIN_KEY;
-  const text = await readFile(join(env.DARKROOM_DATA || 'data', 'admin-key'), 'utf8').catch(() => '');
-  return text.trim() || null;
-}

@@ -1,9 +1,9 @@
 // `darkroom serve`: run the gateway until told to stop, and say where to look. The house is loaded when it is opened, so
 // that other commands start without it.
 
-import { relative } from 'node:path';
 import { Command } from 'commander';
 import type { Darkroom } from '../main.ts';
+import { near } from './pictures.ts';
 import type { SettingOptions } from './settings.ts';
 
 export const serveCommand = new Command('serve')
@@ -39,13 +39,13 @@ function welcome({ url, gateway, adminKeyFile }: Darkroom, version: string): str
   const { data } = gateway.models();
   const usable = data.filter((m) => m.usable).map((m) => m.model.id);
   const nodes = gateway.nodes().map((n) => `${n.spec.id} ${n.status}`);
-  const key = adminKeyFile === null ? '$DARKROOM_ADMIN_KEY' : `$(cat ${shortest(adminKeyFile)})`;
+  const key = adminKeyFile === null ? '$DARKROOM_ADMIN_KEY' : `$(cat ${near(adminKeyFile)})`;
   return `Darkroom ${version} is ready at ${url} (${(process.uptime() * 1000).toFixed(0)} ms)
 
   docs     ${url}/docs
   nodes    ${nodes.join(', ') || 'none yet: add them to config/darkroom.yaml or POST /v1/nodes'}
   models   ${usable.length} of ${data.length} can run now${usable.length ? `: ${usable.join(', ')}` : ''}
-  key      ${adminKeyFile === null ? 'the admin key you set' : shortest(adminKeyFile)}
+  key      ${adminKeyFile === null ? 'the admin key you set' : near(adminKeyFile)}
 
 Paste this for a first picture:
 
@@ -55,12 +55,6 @@ Paste this for a first picture:
 
 and open the "url" it answers. Ctrl-C stops the gateway; nothing accepted is lost.
 `;
-}
-
-/** A path as a person would type it here. */
-function shortest(path: string): string {
-  const near = relative(process.cwd(), path);
-  return near.startsWith('..') ? path : near;
 }
 
 function stopOnSignal(darkroom: Darkroom): void {

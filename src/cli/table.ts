@@ -1,6 +1,7 @@
 // Answers as people see them: aligned columns that fit the terminal, or the one JSON document that programs read.
 
 import { stripVTControlCharacters } from 'node:util';
+import { harmless } from './words.ts';
 
 const GAP = '  ';
 
@@ -10,7 +11,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   const right = head.map((_, i) => rows.length > 0 && rows.every((row) => /^-?[\d.,]*$/.test(row[i] ?? '')));
   const line = (cells: readonly string[]) =>
     cells
-      .map((cell, i) => pad(cell, widths[i] ?? 0, right[i] ?? false))
+      .map((cell, i) => pad(harmless(cell), widths[i] ?? 0, right[i] ?? false))
       .join(GAP)
       .trimEnd();
   return `${[head, ...rows].map((cells) => clipped(line(cells))).join('\n')}\n`;
@@ -20,7 +21,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 export function facts(pairs: readonly (readonly [name: string, value: string | null])[]): string {
   const known = pairs.filter((pair): pair is readonly [string, string] => pair[1] !== null);
   const widest = Math.max(0, ...known.map(([name]) => name.length));
-  return known.map(([name, value]) => `${name.padEnd(widest)}${GAP}${value}\n`).join('');
+  return known.map(([name, value]) => `${name.padEnd(widest)}${GAP}${harmless(value)}\n`).join('');
 }
 
 /** What a command answers: `document` with --json, else `text`. Standard output carries nothing else. */
@@ -30,7 +31,7 @@ export function answer({ json = false }: { readonly json?: boolean }, document: 
 
 /** Said beside the answer, so that the answer can be piped on. */
 export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${text.split('\n').map(harmless).join('\n')}\n`);
 }
 
 const WIDE = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}/u;

@@ -2,8 +2,9 @@
 
 import { Command } from 'commander';
 import type { Frame } from '../contract/socket.ts';
+import { EXIT, InputError } from './failing.ts';
 import { interruption } from './interruption.ts';
-import { EXIT, InputError, remotely, withRemote } from './remote.ts';
+import { remotely, withRemote } from './remote.ts';
 import { note } from './table.ts';
 import { cut, plain, tinted } from './words.ts';
 

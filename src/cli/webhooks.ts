@@ -28,35 +28,42 @@ const rows = (hooks: readonly WebhookBody[]): string =>
     ['ID', 'STATE', 'WAITING', 'EVENTS', 'ADDRESS'],
     hooks.map(({ id, url, events, health }) => [
       id,
-      health.state === 'ok'
-        ? styled('green', 'ok')
-        : styled('red', `failing, ${count(health.failures, 'try', 'tries')}`),
+      standing(health),
       String(health.waiting),
       events.length > 3 ? count(events.length, 'event') : events.join(','),
       plain(health.last_error ? `${url} (${health.last_error})` : url),
     ]),
   );
 
+/** It counts as failing only after a while; a try that failed is worth seeing at once. */
+function standing({ state, failures, waiting }: WebhookBody['health']): string {
+  const tries = count(failures, 'failed try', 'failed tries');
+  if (state === 'failing') return styled('red', `failing, ${tries}`);
+  return failures > 0 && waiting > 0 ? styled('yellow', `retrying, ${tries}`) : styled('green', 'ok');
+}
+
 interface NewHook {
   readonly events?: readonly string[];
   readonly description?: string;
 }
 
-const add = withRemote(new Command('add').description('tell this address; its secret is shown once'))
+const newHook = new Command('add')
+  .description('tell this address; its secret is shown once')
   .argument('<address>')
   .option('--events <list>', 'only these, like generation.succeeded,batch.finished', names)
-  .option('--description <text>', 'what it is for')
-  .action(
-    remotely<NewHook, [string]>(async ({ client, options }, url) => {
-      const { events, description } = options;
-      const body = { url, ...(events && { events }), ...(description !== undefined && { description }) };
-      const made = await client.call<WebhookBody & { secret: string }>('POST', ROOT, body);
-      answer(options, made, () => `${made.secret}\n`);
-      if (!options.json)
-        note(`Receiver ${made.id}. Its secret is not shown again. Try it: darkroom webhooks ping ${made.id}`);
-      return undefined;
-    }),
-  );
+  .option('--description <text>', 'what it is for');
+
+const add = withRemote(newHook).action(
+  remotely<NewHook, [string]>(async ({ client, options }, url) => {
+    const { events, description } = options;
+    const body = { url, ...(events && { events }), ...(description !== undefined && { description }) };
+    const made = await client.call<WebhookBody & { secret: string }>('POST', ROOT, body);
+    answer(options, made, () => `${made.secret}\n`);
+    if (!options.json)
+      note(`Receiver ${made.id}. Its secret is not shown again. Try it: darkroom webhooks ping ${made.id}`);
+    return undefined;
+  }),
+);
 
 const remove = withRemote(new Command('remove').description('tell it nothing any more').argument('<id>'))
   .alias('delete')
@@ -90,18 +97,20 @@ const rotate = withRemote(new Command('rotate').description('a new secret; the o
     }),
   );
 
-const deliveries = withRemote(new Command('deliveries').description('what was sent, and what became of it'))
+const sent = new Command('deliveries')
+  .description('what was sent, and what became of it')
   .argument('<id>')
-  .option('--state <state>', 'pending, delivered or dead')
-  .action(
-    remotely<{ readonly state?: string }, [string]>(async ({ client, options }, id) => {
-      const state = options.state === undefined ? '' : `&state=${encodeURIComponent(options.state)}`;
-      const page = await client.call<{ data: DeliveryBody[] }>('GET', pathOf(id, `/deliveries?limit=50${state}`));
-      answer(options, page, () => (page.data.length > 0 ? log(page.data) : ''));
-      if (page.data.length === 0 && !options.json) note(`Nothing was sent yet. Try it: darkroom webhooks ping ${id}`);
-      return undefined;
-    }),
-  );
+  .option('--state <state>', 'pending, delivered or dead');
+
+const deliveries = withRemote(sent).action(
+  remotely<{ readonly state?: string }, [string]>(async ({ client, options }, id) => {
+    const state = options.state === undefined ? '' : `&state=${encodeURIComponent(options.state)}`;
+    const page = await client.call<{ data: DeliveryBody[] }>('GET', pathOf(id, `/deliveries?limit=50${state}`));
+    answer(options, page, () => (page.data.length > 0 ? log(page.data) : ''));
+    if (page.data.length === 0 && !options.json) note(`Nothing was sent yet. Try it: darkroom webhooks ping ${id}`);
+    return undefined;
+  }),
+);
 
 const log = (list: readonly DeliveryBody[]): string =>
   table(

@@ -41,6 +41,20 @@ export const plain = (text: string): string =>
     .replaceAll(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
     .trim();
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it looks for exactly these
+const COLOURING = /(\u001b\[[\d;]*m)/;
+
+/** One line that may be coloured and can do nothing else to a terminal. */
+export const harmless = (text: string): string =>
+  text
+    .split(COLOURING)
+    .map((part, i) =>
+      i % 2 === 1
+        ? part
+        : stripVTControlCharacters(part).replaceAll(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, ' '),
+    )
+    .join('');
+
 /** At most so many characters, the last one an ellipsis where something was left out. */
 export function cut(text: string, length: number): string {
   const letters = [...text];

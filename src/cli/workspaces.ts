@@ -26,8 +26,8 @@ const list = withRemote(new Command('list').description('every workspace')).acti
         page.data.map((w) => [
           w.id,
           plain(w.name),
-          String(w.limits.concurrency),
-          String(w.limits.queue),
+          w.limits.concurrency.toLocaleString('en'),
+          w.limits.queue.toLocaleString('en'),
           ago(w.created_at),
         ]),
       ),
@@ -50,20 +50,23 @@ interface NewWorkspace {
   readonly queue?: number;
 }
 
-const create = withRemote(new Command('create').description('make one').argument('<name>'))
+const newWorkspace = new Command('create')
+  .description('make one')
+  .argument('<name>')
   .option('--credits <number>', 'what it starts with', number)
   .option('--concurrency <number>', 'generations at once', wholeNumber)
-  .option('--queue <number>', 'generations that may wait', wholeNumber)
-  .action(
-    remotely<NewWorkspace, [string]>(async ({ client, options }, name) => {
-      const { concurrency, queue } = options;
-      const limits = { ...(concurrency !== undefined && { concurrency }), ...(queue !== undefined && { queue }) };
-      const body = { name, limits, ...(options.credits !== undefined && { credits: options.credits }) };
-      const made = await client.call<Detailed>('POST', ROOT, body);
-      answer(options, made, () => `${portrait(made)}\nNext: darkroom keys create NAME --workspace ${made.id}\n`);
-      return undefined;
-    }),
-  );
+  .option('--queue <number>', 'generations that may wait', wholeNumber);
+
+const create = withRemote(newWorkspace).action(
+  remotely<NewWorkspace, [string]>(async ({ client, options }, name) => {
+    const { concurrency, queue } = options;
+    const limits = { ...(concurrency !== undefined && { concurrency }), ...(queue !== undefined && { queue }) };
+    const body = { name, limits, ...(options.credits !== undefined && { credits: options.credits }) };
+    const made = await client.call<Detailed>('POST', ROOT, body);
+    answer(options, made, () => `${portrait(made)}\nNext: darkroom keys create NAME --workspace ${made.id}\n`);
+    return undefined;
+  }),
+);
 
 const remove = withRemote(new Command('delete').description('only when nothing of it is queued or running'))
   .argument('<id>')
@@ -76,18 +79,20 @@ const remove = withRemote(new Command('delete').description('only when nothing o
     }),
   );
 
-const grant = withRemote(new Command('grant').description('add credits, or take them with a negative amount'))
+const granted = new Command('grant')
+  .description('add credits, or take them with a negative amount')
   .argument('<id>')
   .argument('<amount>', 'credits; "-- -50" takes 50', number)
-  .option('--note <text>', 'why, for the books')
-  .action(
-    remotely<{ readonly note?: string }, [string, number]>(async ({ client, options }, id, amount) => {
-      const body = { amount, ...(options.note !== undefined && { note: options.note }) };
-      const after = await client.call<CreditsBody>('POST', `${pathOf(id)}/credits`, body);
-      answer(options, after, () => `${id} has ${credits(after.available)} available now.\n`);
-      return undefined;
-    }),
-  );
+  .option('--note <text>', 'why, for the books');
+
+const grant = withRemote(granted).action(
+  remotely<{ readonly note?: string }, [string, number]>(async ({ client, options }, id, amount) => {
+    const body = { amount, ...(options.note !== undefined && { note: options.note }) };
+    const after = await client.call<CreditsBody>('POST', `${pathOf(id)}/credits`, body);
+    answer(options, after, () => `${id} has ${credits(after.available)} available now.\n`);
+    return undefined;
+  }),
+);
 
 const portrait = (w: Detailed): string =>
   facts([
@@ -95,8 +100,8 @@ const portrait = (w: Detailed): string =>
     ['name', plain(w.name)],
     ['available', credits(w.credits.available)],
     ['reserved', credits(w.credits.reserved)],
-    ['at once', String(w.limits.concurrency)],
-    ['queue', String(w.limits.queue)],
+    ['at once', w.limits.concurrency.toLocaleString('en')],
+    ['queue', w.limits.queue.toLocaleString('en')],
     ['requests', w.limits.requests_per_minute === null ? null : `${w.limits.requests_per_minute} a minute`],
     ['provenance', w.provenance ? 'written into files' : 'not written into files'],
     ['made', ago(w.created_at)],

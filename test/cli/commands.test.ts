@@ -5,7 +5,10 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { INSTEAD } from '../../src/cli/spoken.ts';
+import { FAILURES } from '../../src/domain/failure.ts';
 import type { Darkroom } from '../../src/main.ts';
+import { startSdapi } from '../doubles/sdapi/server.ts';
 import { until } from '../harness/manual-clock.ts';
 import { ADMIN, type Bench, createBench, type Ended, openTestGateway } from './command.ts';
 
@@ -149,6 +152,33 @@ describe('when it does not work', () => {
   );
 });
 
+describe('what people are told', () => {
+  const told: readonly (readonly [string[], string])[] = [
+    [['models', 'sketsh'], 'There is no model sketsh. Did you mean sketch?\nSee what there is: darkroom models\n'],
+    [['nodes', 'drain', 'nope'], 'There is no node "nope".\nSee what there is: darkroom nodes\n'],
+    [['keys', 'create', 'x', '--scopes', 'all'], '--scopes: expected one of generate, read, webhooks, admin\n'],
+    [['usage', '--by', 'moon'], '--by: expected '],
+    [['generate', 'x', '--model', 'absent'], 'see "darkroom models absent".\n'],
+    [
+      ['credits', '--key', 'dk_wrong'],
+      'Give another with --key or DARKROOM_KEY, or let it be remembered: darkroom login\n',
+    ],
+    [['webhooks', 'add', 'http://127.0.0.1:9/x'], 'allow_private: ["10.0.0.0/8"]'],
+    [['credits', '--url', 'http://127.0.0.1:2'], 'No answer from http://127.0.0.1:2: nothing listens there.\n'],
+    [['credits', '--url', 'http://gateway.invalid'], 'no machine of this name is known.\n'],
+    [['credits', '--url', 'https:GATEWAY'], 'it speaks http, not https.\n'],
+  ];
+  it.each(told)('%j', async (args, sentence) => {
+    const { stderr } = await run(...args.map((arg) => arg.replace('GATEWAY', new URL(darkroom.url).host)));
+    expect(stderr).toContain(sentence);
+    expect(stderr).not.toMatch(/\/v1\/|details|Authorization|ECONN|ENO/);
+  });
+  it('knows every advice by heart that it replaces', () => {
+    const advices = Object.values(FAILURES).map((rule) => rule.advice);
+    expect(advices).toEqual(expect.arrayContaining(Object.keys(INSTEAD)));
+  });
+});
+
 describe('looking', () => {
   it('lists with filters, plainly and in columns when nobody sits there', async () => {
     await run('generate', 'seen\u001b[31m by \n tests', '--metadata', 'ticket=T-9', '--no-wait');
@@ -222,6 +252,18 @@ describe('operating', () => {
     expect((await run('nodes')).stdout).toMatch(/rack-9 +offline/);
     expect((await run('nodes', 'remove', 'rack-9')).stdout).toBe('rack-9 is gone.\n');
   });
+  it('a node that answers in another language is told with the command that adds it right', async () => {
+    await using sd = await startSdapi();
+    const { stdout, stderr } = await run('nodes', 'add', 'sd', sd.url);
+    expect(stdout).toMatch(/sd +offline/);
+    expect(stderr).toContain(`darkroom nodes remove sd && darkroom nodes add sd ${sd.url} --kind sdapi\n`);
+    expect((await run('nodes', 'remove', 'sd')).code).toBe(0);
+  });
+  it('the key the gateway was started with stays', async () => {
+    const [own] = (await run('keys', '--json')).json().data;
+    const { code, stderr } = await run('keys', 'delete', String(own?.id));
+    expect([code, stderr]).toEqual([2, expect.stringContaining('the admin key the gateway was started with')]);
+  });
   it('adds a receiver, whose secret is all that stands on stdout', async () => {
     const { stdout, stderr } = await run('webhooks', 'add', 'https://tools.example.com/hook');
     const id = /Receiver (\S+)\./.exec(stderr)?.[1] as string;
@@ -232,6 +274,12 @@ describe('operating', () => {
 });
 
 describe('help', () => {
+  it('shows what a command takes of its own before what all take', async () => {
+    for (const args of ['webhooks add', 'nodes add', 'keys create', 'workspaces create', 'list', 'watch']) {
+      const { stdout } = await run(...args.split(' '), '--help');
+      expect(stdout.match(/^(Options|Gateway):$/gm)).toEqual(['Options:', 'Gateway:']);
+    }
+  });
   it('names every command, each with examples or options of its own', async () => {
     const { stdout, code } = await run('--help');
     expect(code).toBe(0);

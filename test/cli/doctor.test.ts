@@ -115,6 +115,13 @@ describe('on a machine where no gateway runs', () => {
   });
 });
 
+it('names the variable, and the folder that is no disk', async () => {
+  const port = await examine([], { DARKROOM_PORT: 'abc' });
+  expect([port.code, port.wrong[0]]).toEqual([1, expect.stringContaining('DARKROOM_PORT: expected a port')]);
+  const data = await examine([], { DARKROOM_DATA: '/proc/darkroom' });
+  expect(data.wrong[0]).toMatch(/data folder: \/proc (is no disk|cannot be written)/);
+});
+
 describe('with a running gateway', () => {
   it('tells of its nodes and models, and of the edit it refused', async () => {
     await using comfy = await startComfyUi({ installed: { checkpoints: ['other.safetensors'] } });
@@ -123,21 +130,53 @@ describe('with a running gateway', () => {
     try {
       const env = { DARKROOM_URL: darkroom.url, DARKROOM_KEY: ADMIN };
       const { code, found, wrong } = await examine([], env);
-      expect(code).toBe(1);
+      expect([code, wrong]).toEqual([0, []]);
       expect(found).toContainEqual(expect.stringMatching(/^ok gateway: answers at/));
       expect(found).toContainEqual(expect.stringMatching(/^ok clock: agrees/));
       expect(found).toContainEqual(expect.stringMatching(/^ok rack-1: online/));
-      expect(wrong).toEqual([expect.stringMatching(/absent: rack-1 lacks the checkpoint sdxl\.safetensors/)]);
+      expect(found).toContainEqual(
+        expect.stringMatching(/^warn absent: rack-1 lacks the checkpoint sdxl\.safetensors/),
+      );
       const refused = await examine(['--key', 'dk_wrong'], env);
       expect(refused.wrong).toEqual([expect.stringContaining('key: refused')]);
     } finally {
       await darkroom.stop();
     }
   });
-  it('a gateway that was named and does not answer is wrong when it is elsewhere', async () => {
-    const { code, wrong } = await examine(['--url', 'http://gateway.invalid:8787']);
-    expect([code, wrong.length]).toEqual([1, 1]);
-    expect(wrong[0]).toContain('nobody answers at http://gateway.invalid:8787');
+  it.each(['http://gateway.invalid:8787', 'http://127.0.0.1:2'])(
+    'one that was named, %s, and does not answer is wrong',
+    async (url) => {
+      const { code, wrong } = await examine(['--url', url]);
+      expect([code, wrong.length]).toEqual([1, 1]);
+      expect(wrong[0]).toContain(`nobody answers at ${url} (no`);
+    },
+  );
+  it('another program where the gateway should listen is wrong', async () => {
+    await using comfy = await startComfyUi();
+    const { code, wrong } = await examine([], { DARKROOM_PORT: new URL(comfy.url).port });
+    expect([code, wrong]).toEqual([1, [expect.stringMatching(/what answers at .* is none \(HTTP 404\)/)]]);
+  });
+  it('beside one that was started in another folder no settings are told of that it does not have', async () => {
+    const darkroom = await openTestGateway(bench.folder);
+    try {
+      const { found } = await examine(['--key', ADMIN], { DARKROOM_PORT: new URL(darkroom.url).port });
+      expect(found).toContainEqual(expect.stringMatching(/^ok settings: none in this folder/));
+      expect(found.filter((line) => /admin key|data folder|database/.test(line))).toEqual([]);
+    } finally {
+      await darkroom.stop();
+    }
+  });
+  it('once it is down, the nodes that were added to it are still asked', async () => {
+    await using comfy = await startComfyUi();
+    const darkroom = await openTestGateway(bench.folder);
+    const env = { DARKROOM_URL: darkroom.url, DARKROOM_KEY: ADMIN };
+    await bench.run(['nodes', 'add', 'rack-7', comfy.url], env);
+    await bench.run(['nodes', 'add', 'rack-8', comfy.url], env);
+    await bench.run(['nodes', 'drain', 'rack-8'], env);
+    await darkroom.stop();
+    const { found } = await examine([], { DARKROOM_DATA: join(bench.folder, 'gateway-data') });
+    expect(found).toContainEqual(expect.stringMatching(/^ok rack-7: online/));
+    expect(found).toContainEqual(expect.stringMatching(/^warn rack-8: gets no new work/));
   });
 });
 

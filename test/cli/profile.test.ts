@@ -1,6 +1,6 @@
 // Where a command finds its gateway and its key, and what is remembered of them.
 
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Darkroom } from '../../src/main.ts';
@@ -66,7 +66,7 @@ describe('the order in which they count', () => {
     other.hostname = 'localhost';
     const { code, stderr } = await bench.run(['credits', '--url', other.origin]);
     expect(code).toBe(3);
-    expect(stderr).toContain('There is no key for');
+    expect(stderr).toMatch(/^There is no key for .*\n.*FOLDER\/data\/admin-key.*DARKROOM_KEY/);
   });
   it('the admin key in the data folder opens the gateway of this machine, and no other is asked for', async () => {
     await mkdir(join(bench.folder, 'data'), { recursive: true });
@@ -76,6 +76,21 @@ describe('the order in which they count', () => {
     expect((await bench.run(['credits'], { ...fresh, DARKROOM_PORT: new URL(darkroom.url).port })).code).toBe(0);
     const moved = { ...fresh, DARKROOM_URL: darkroom.url, DARKROOM_DATA: 'nowhere' };
     expect((await bench.run(['credits'], moved)).code).toBe(3);
+  });
+  it('the gateway of this machine is looked for where the settings here say it listens', async () => {
+    const folder = join(bench.folder, 'config');
+    await mkdir(folder, { recursive: true });
+    const port = new URL(darkroom.url).port;
+    await writeFile(
+      join(folder, 'darkroom.yaml'),
+      `port: ${port}\nadmin_key: ${ADMIN}\nnodes: [{id: a, auth: "\${UNSET}"}]\n`,
+    );
+    const fresh = { XDG_CONFIG_HOME: join(bench.folder, 'elsewhere') };
+    expect((await bench.run(['credits'], fresh)).code).toBe(0);
+    expect((await bench.run(['credits'], { ...fresh, DARKROOM_PORT: '9' })).code).toBe(4);
+    const { code, stderr } = await bench.run(['credits'], { ...fresh, DARKROOM_PORT: 'abc' });
+    expect([code, stderr]).toEqual([2, 'DARKROOM_PORT: expected a port from 1 to 65535, found "abc".\n']);
+    await rm(folder, { recursive: true });
   });
   it('a profile file that is none of ours is named, not replaced', async () => {
     const home = join(bench.folder, 'broken');

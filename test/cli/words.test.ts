@@ -1,8 +1,9 @@
 // Text as people read it: numbers, times, and what others wrote, in aligned columns.
 
 import { describe, expect, it } from 'vitest';
-import { nearest } from '../../src/cli/doctor/fleet.ts';
+
 import { exitCodeOf, InputError } from '../../src/cli/failing.ts';
+import { nearest } from '../../src/cli/nearest.ts';
 import { facts, table, widthOf } from '../../src/cli/table.ts';
 import { ago, cut, duration, plain, wrapped } from '../../src/cli/words.ts';
 import { DarkroomError } from '../../src/client/client.ts';

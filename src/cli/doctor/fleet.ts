@@ -2,7 +2,8 @@
 
 import type { ModelBody } from '../../contract/models.ts';
 import type { NodeBody } from '../../contract/nodes.ts';
-import { HOSTED_BACKENDS, normalizeModelName } from '../../domain/model.ts';
+import { HOSTED_BACKENDS } from '../../domain/model.ts';
+import { nearest } from '../nearest.ts';
 import { ago, count, gigabytes, plain } from '../words.ts';
 import { type Finding, ok, warn, wrong } from './finding.ts';
 import type { Survey } from './survey.ts';
@@ -10,9 +11,6 @@ import type { Survey } from './survey.ts';
 type Route = ModelBody['routes'][number];
 
 const HOSTED: ReadonlySet<string> = new Set(HOSTED_BACKENDS);
-/** How alike two names must be to be worth naming. */
-const ALIKE = 0.4;
-const MOST_NAMED = 3;
 
 export function judgeNodes({ nodes }: Survey): readonly Finding[] {
   if (nodes.length === 0) return [wrong('nodes: there are none', 'darkroom nodes add rack-1 http://10.0.0.11:8188')];
@@ -21,7 +19,7 @@ export function judgeNodes({ nodes }: Survey): readonly Finding[] {
 
 function judgeNode(n: NodeBody): Finding {
   const since = `last change ${ago(n.since)}`;
-  const why = plain(n.why ?? 'no reason is known');
+  const why = plain(n.why ?? 'no reason is known').replace(/\.$/, '');
   const server = plain([n.flavour ?? n.kind, n.version].filter(Boolean).join(' '));
   if (n.status === 'wedged') {
     return wrong(`${n.id}: answers but renders nothing any more (${why}; ${since})`, `Restart ${server} at ${n.url}.`);
@@ -43,6 +41,9 @@ function wayBack({ kind, url, why }: NodeBody): string {
   const other = /so its kind is "(\w+)"/.exec(why ?? '')?.[1];
   if (other !== undefined) return `Write kind: ${other} for it in the settings.`;
   if (/\b40[13]\b|password|credentials/i.test(why ?? '')) return 'Correct its auth in the settings.';
+  if (/answers, but is not/.test(why ?? '')) {
+    return `Correct its address, or its kind (comfyui, or sdapi for Automatic1111, Forge and SD.Next); it is ${kind} now.`;
+  }
   const [flags, path] = kind === 'comfyui' ? ['--listen', 'system_stats'] : ['--listen --api', 'sdapi/v1/options'];
   return `Start it at ${url} (to be reached from another machine, with ${flags}). Try: curl ${url}/${path}`;
 }
@@ -60,7 +61,7 @@ export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[
   const retired = models.filter((m) => m.retires_at !== null && Date.parse(m.retires_at) <= now && m.usable);
   return [
     first,
-    ...known.map((m) => explain(m, nodes)),
+    ...known.map((m) => explain(m, nodes, can.length > 0 ? warn : wrong)),
     ...nobody,
     ...retired.map((m) =>
       warn(`${m.id}: was to retire ${ago(m.retires_at as string, now)}`, 'Make its name an alias in models.yaml.'),
@@ -72,12 +73,12 @@ export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[
 const kin = ({ backend, labels }: Route, nodes: readonly NodeBody[]) =>
   nodes.filter((n) => n.kind === backend && labels.every((label) => n.labels.includes(label)));
 
-/** Someone could serve it, and cannot: what exactly is missing there. */
-function explain(m: ModelBody, nodes: readonly NodeBody[]): Finding {
+/** Someone could serve it, and cannot: what exactly is missing there. Beside others that can run it is only worth a look. */
+function explain(m: ModelBody, nodes: readonly NodeBody[], judged: typeof warn): Finding {
   const routes = m.routes.filter((r) => kin(r, nodes).length > 0);
   const why = [...new Set(routes.map((r) => plain(r.why_not ?? '')))].join('; ');
   const todos = [...new Set(routes.map((r) => remedy(r, kin(r, nodes))))];
-  return wrong(`${m.id}: ${why}`, todos.join(' Or: '));
+  return judged(`${m.id}: ${why}`, todos.join(' Or: '));
 }
 
 function remedy(route: Route, nodes: readonly NodeBody[]): string {
@@ -111,32 +112,6 @@ function wants({ backend, labels }: Route, nodes: readonly NodeBody[]): string {
   const there = nodes.filter((n) => n.kind === backend).map((n) => n.id);
   const labelled = labels.length > 0 ? ` with the labels ${labels.join(', ')}` : '';
   return `a ${backend} node${labelled}${there.length > 0 ? ` (which ${there.join(', ')} lacks)` : ''}`;
-}
-
-/** Names most like this one, best first. */
-export function nearest(name: string, among: readonly string[]): readonly string[] {
-  const scored = [...new Set(among)].map((other) => ({ other, score: likeness(name, other) }));
-  return scored
-    .filter(({ score }) => score >= ALIKE)
-    .sort((a, b) => b.score - a.score)
-    .slice(0, MOST_NAMED)
-    .map(({ other }) => other);
-}
-
-/** Shared pairs of letters (Dice), of the bare file names. */
-function likeness(a: string, b: string): number {
-  const [one, two] = [pairs(a), pairs(b)];
-  const shared = [...one].filter((p) => two.has(p)).length;
-  return one.size + two.size === 0 ? 0 : (2 * shared) / (one.size + two.size);
-}
-
-function pairs(name: string): Set<string> {
-  const bare = normalizeModelName(name)
-    .replace(/^.*\//, '')
-    .replace(/\.\w+$/, '')
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]/g, '');
-  return new Set(Array.from({ length: Math.max(0, bare.length - 1) }, (_, i) => bare.slice(i, i + 2)));
 }
 
 function partition<T>(list: readonly T[], test: (item: T) => boolean): readonly [T[], T[]] {

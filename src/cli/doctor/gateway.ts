@@ -5,6 +5,7 @@ import type { Client } from '../../client/client.ts';
 import type { CatalogBody, ModelBody } from '../../contract/models.ts';
 import type { WebhookBody } from '../../contract/webhooks.ts';
 import { everything } from '../paging.ts';
+import { reasonOf } from '../reasons.ts';
 import type { Place } from '../remote.ts';
 import { count, duration, plain } from '../words.ts';
 import { type Finding, ok, warn, wrong } from './finding.ts';
@@ -12,27 +13,30 @@ import { type Finding, ok, warn, wrong } from './finding.ts';
 const PATIENCE_MS = 5_000;
 const SKEW_MS = 30_000;
 
-/** Null: nobody answers, and why. */
-export async function checkAlive(
-  url: string,
-): Promise<{ readonly alive: boolean; readonly findings: readonly Finding[] }> {
+export interface Alive {
+  /** `foreign`: something answers that is no gateway. */
+  readonly who: 'gateway' | 'foreign' | 'nobody';
+  readonly findings: readonly Finding[];
+}
+
+export async function checkAlive(url: string): Promise<Alive> {
   const asked = Date.now();
   try {
     const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(PATIENCE_MS), redirect: 'manual' });
     const body = (await response.json().catch(() => null)) as { readonly status?: string } | null;
     if (body?.status !== 'ok') {
       const says = `gateway: what answers at ${url} is none (HTTP ${response.status})`;
-      return { alive: false, findings: [wrong(says, 'Correct the address, or the proxy before it.')] };
+      const todo = 'Correct the address or the proxy before it, or have the gateway listen elsewhere (DARKROOM_PORT).';
+      return { who: 'foreign', findings: [wrong(says, todo)] };
     }
     const clock = checkClock(response.headers.get('date'), (asked + Date.now()) / 2);
     return {
-      alive: true,
+      who: 'gateway',
       findings: [ok(`gateway: answers at ${url} in ${Date.now() - asked} ms`), clock, await checkReady(url)],
     };
   } catch (error) {
-    const { cause, message } = error as Error & { cause?: { readonly code?: string } };
-    const says = `gateway: nobody answers at ${url} (${cause?.code ?? message})`;
-    return { alive: false, findings: [wrong(says, 'Start it with "darkroom serve", or name another with --url.')] };
+    const says = `gateway: nobody answers at ${url} (${reasonOf(error)})`;
+    return { who: 'nobody', findings: [wrong(says, 'Start it with "darkroom serve", or name another with --url.')] };
   }
 }
 
@@ -100,7 +104,7 @@ export async function checkInside(client: Client): Promise<readonly Finding[]> {
         ),
     ...failing.map((h) =>
       warn(
-        `webhook: ${h.url} fails (${plain(h.health.last_error ?? 'no answer')}), ${count(h.health.waiting, 'delivery', 'deliveries')} waiting`,
+        `webhook: ${plain(h.url)} fails (${plain(h.health.last_error ?? 'no answer')}), ${count(h.health.waiting, 'delivery', 'deliveries')} waiting`,
         `darkroom webhooks deliveries ${h.id}`,
       ),
     ),

@@ -20,6 +20,12 @@ export interface SettingsFound {
   readonly findings: readonly Finding[];
 }
 
+const NAMED = ['DARKROOM_CONFIG', 'DARKROOM_DATA', 'DARKROOM_DATABASE_URL', 'DARKROOM_MODELS'];
+
+/** Is this the folder of a gateway: has one been set up or started here, or do variables say where it is? */
+export const isGatewayFolder = (config: Config, env: Environment, cwd: string): boolean =>
+  existsSync(config.data) || existsSync(join(cwd, 'config', 'darkroom.yaml')) || NAMED.some((name) => env[name]);
+
 export function checkSettings(env: Environment, cwd: string): SettingsFound {
   const file = relative(cwd, env.DARKROOM_CONFIG || join(cwd, 'config', 'darkroom.yaml'));
   try {
@@ -64,7 +70,12 @@ async function checkData(folder: string): Promise<readonly Finding[]> {
     const says = `data folder: ${there} cannot be written by ${process.env.USER ?? 'this user'}`;
     return [wrong(says, 'Give this user the right to write there, or name another folder with DARKROOM_DATA.')];
   }
-  const { bavail, bsize } = await statfs(there);
+  const { bavail, bsize, blocks } = await statfs(there);
+  if (blocks === 0) {
+    return [
+      wrong(`data folder: ${there} is no disk and keeps no files`, 'Name a folder on a disk with DARKROOM_DATA.'),
+    ];
+  }
   const free = bavail * bsize;
   const says = `data folder: ${folder}, ${gigabytes(free)} free`;
   const todo = 'Make room, or let old files be swept: outputs.retention_days or outputs.quota_gb.';

@@ -12,11 +12,12 @@ import type { Client } from '../../client/client.ts';
 import type { Config } from '../../config.ts';
 import { type ModelBody, renderModel } from '../../contract/models.ts';
 import { type NodeBody, renderNode } from '../../contract/nodes.ts';
-import { viewModel } from '../../engine/availability.ts';
+import { viewModel } from '../../engine/gateway.ts';
 import { type Fleet, openFleet } from '../../fleet/fleet.ts';
 import { createSystem, YamlError } from '../../system/system.ts';
 import { everything } from '../paging.ts';
 import { type Finding, ok, warn, wrong } from './finding.ts';
+import { keptNodes } from './kept-nodes.ts';
 
 export interface Survey {
   readonly nodes: readonly NodeBody[];
@@ -63,7 +64,7 @@ export async function surveyHere(config: Config, ask: boolean): Promise<LocalSur
       directory: folder,
     });
     try {
-      await Promise.all([...config.nodes.map((spec) => fleet.add(spec)), rendererThere(fleet)]);
+      await Promise.all([gather(fleet, config), rendererThere(fleet)]);
       const seen = [...current.models.values()].map((model) => renderModel(viewModel(catalog, fleet, model)));
       return { findings, survey: { nodes: fleet.nodes().map(renderNode), models: seen } };
     } finally {
@@ -75,6 +76,18 @@ export async function surveyHere(config: Config, ask: boolean): Promise<LocalSur
     const todo = 'Correct it there; the gateway does not start with it, and a running one keeps its last good catalog.';
     return { findings: error.complaints.map((complaint) => wrong(`catalog: ${complaint}`, todo)), survey: null };
   }
+}
+
+/** The nodes of the settings, and those that were added to a gateway while it ran. One whose address is refused is left out. */
+async function gather(fleet: Fleet, config: Config): Promise<void> {
+  const named = new Set(config.nodes.map((spec) => spec.id));
+  const kept = (await keptNodes(config)).filter(({ spec }) => spec.kind !== 'sketch');
+  const added = kept.filter(({ spec }) => !named.has(spec.id)).map(({ spec }) => spec);
+  await Promise.all([
+    ...config.nodes.map((spec) => fleet.add(spec)),
+    ...added.map((spec) => fleet.add(spec).catch(() => {})),
+  ]);
+  await Promise.all(kept.filter((k) => k.draining && fleet.node(k.spec.id)).map((k) => fleet.drain(k.spec.id)));
 }
 
 const unknownDefault = ({ defaultModel }: Config): Finding =>
