@@ -3,7 +3,17 @@
 
 import { MultiBar, Presets, type SingleBar } from 'cli-progress';
 import type { BatchBody } from '../contract/batches.ts';
-import { endedOf, number, type Pace, sayCounts, sayHold, sayPace, saySpend, sayStanding } from './batch-text.ts';
+import {
+  endedOf,
+  number,
+  type Pace,
+  sayCounts,
+  sayHold,
+  sayPace,
+  saySpend,
+  sayStanding,
+  workedOff,
+} from './batch-text.ts';
 import { styled } from './words.ts';
 
 export interface Board {
@@ -23,7 +33,7 @@ export function createBatchBoard(stream: NodeJS.WriteStream = process.stderr, no
 
 const MINUTE = 60_000;
 
-/** Items that ended within the last minute, from what was seen. */
+/** Items worked off within the last minute, from what was seen. */
 export function createPace(): (ended: number, at: number) => Pace {
   let samples: { readonly at: number; readonly ended: number }[] = [];
   return (ended, at) => {
@@ -71,7 +81,10 @@ function liveBoard(stream: NodeJS.WriteStream, now: Now): Board {
       bar?.setTotal(Math.max(batch.total, 1));
       bar?.update(ended, { done: `${number(ended)} of ${number(batch.total)}` });
       set('counts', sayCounts(batch));
-      set('spend', [saySpend(batch), sayPace(batch, pace(ended, now()))].filter((s) => s !== '').join(' · '));
+      set(
+        'spend',
+        [saySpend(batch), sayPace(batch, pace(workedOff(batch), now()))].filter((s) => s !== '').join(' · '),
+      );
       set('last', [saved === null ? '' : `${number(saved)} saved`, last ?? ''].filter((s) => s !== '').join(' · '));
       held = sayHold(batch);
       hold();
@@ -99,7 +112,7 @@ function plainBoard(stream: NodeJS.WriteStream, now: Now): Board {
       if (hold !== null && hold !== held) stream.write(`${hold}\n`);
       held = hold;
       const reached = batch.total === 0 ? 10 : Math.floor((ended / batch.total) * 10);
-      const said = pace(ended, now());
+      const said = pace(workedOff(batch), now());
       if (reached === tenth && now() - at < TELL_EVERY_MS) return;
       tenth = reached;
       at = now();

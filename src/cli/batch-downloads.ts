@@ -95,7 +95,11 @@ async function fetchTo(client: Pick<Client, 'download'>, output: Output, path: s
   if (output.url === null) throw new Error('the gateway has swept this file');
   const { body } = await client.download(output.url, { signal });
   if (body === null) throw new Error('the answer has no body');
-  await pipeline(Readable.fromWeb(body as ReadableStream), createWriteStream(path, { flush: true }), { signal });
+  // What lies there is of a run that died, or a link that somebody laid: neither is written through.
+  await rm(path, { force: true });
+  await pipeline(Readable.fromWeb(body as ReadableStream), createWriteStream(path, { flags: 'wx', flush: true }), {
+    signal,
+  });
   if ((await hashOf(path)) !== output.sha256) throw transient('the file arrived damaged');
 }
 

@@ -21,7 +21,7 @@ export interface Reading {
   readonly faults: readonly Fault[];
 }
 
-export const MAX_FILE_BYTES = 512 * 1024 * 1024;
+const MAX_FILE_BYTES = 512 * 1024 * 1024;
 
 /** `.csv` and `.tsv` have a header row; anything else is a JSON object per line. Line ends are made `\n`, so that a file gives the same keys on every machine. */
 export function readRows(name: string, bytes: Uint8Array): Reading {

@@ -15,14 +15,14 @@ export interface RunOptions {
 
 /** Options of `run`. */
 export interface RunGiven extends Omit<RemoteOptions, 'key'>, RunOptions {
-  readonly key: Keys;
+  readonly key?: Keys;
   readonly apiKey?: string;
   readonly name?: string;
   readonly model?: string;
   readonly size?: string;
   readonly steps?: number;
   readonly seed?: number;
-  readonly set: Pairs;
+  readonly set?: Pairs;
   readonly concurrency?: number;
   readonly maxCredits?: number;
   readonly breaker?: false | string;
@@ -41,5 +41,6 @@ export interface PromoteGiven extends RemoteOptions, RunOptions {
   readonly items?: readonly string[];
   readonly select?: string;
   readonly succeeded?: true;
+  readonly maxCredits?: number;
   readonly out?: string;
 }

@@ -22,7 +22,7 @@ export interface Listing {
 }
 
 /** Fields that say which shot it is, when the file has them. */
-export const IDENTITY = ['sku', 'variant', 'model', 'prompt_version'] as const;
+const IDENTITY = ['sku', 'variant', 'model', 'prompt_version'] as const;
 /** Without one of these a file's lines would be told apart by model and version alone, which name no shot. */
 const NAMES_A_SHOT: readonly string[] = ['sku', 'variant'];
 

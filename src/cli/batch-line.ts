@@ -1,8 +1,9 @@
 // The gateway as a long run sees it: a client that tells when nobody answers and when somebody does again, whoever asked.
 
 import { createClient } from '../client/client.ts';
-import type { Line } from './batch-run.ts';
-import { CommandError, locate, type RemoteOptions } from './remote.ts';
+import type { Line } from './batch-begin.ts';
+import { CommandError } from './failing.ts';
+import { locate, type RemoteOptions } from './remote.ts';
 
 /** Throws as `connect` does. */
 export async function openLine(options: RemoteOptions): Promise<Line> {

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { readRows } from './batch-file.ts';
 import { readInput, stateFileOf } from './batch-run.ts';
 import { openState } from './batch-state.ts';
-import { InputError } from './remote.ts';
+import { InputError } from './failing.ts';
 
 /** Also the name of the state itself is understood. */
 const fileOf = (named: string): string => named.replace(/\.state\.json$/, '');

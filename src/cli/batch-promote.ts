@@ -1,13 +1,15 @@
 // `darkroom batch promote`: drafts that were liked become finals. Finished items are asked for again with another model,
 // same prompt, same seed, as a batch of its own that is run like any other.
 
+import { basename } from 'node:path';
 import type { Client, ItemBody } from '../client/client.ts';
 import type { PromoteGiven } from './batch-given.ts';
 import { type Item, sha256, slug } from './batch-items.ts';
 import { openLine } from './batch-line.ts';
+import { typed } from './batch-missing.ts';
 import { batchIdOf, linesOf, picturesOf, shotsOf } from './batch-named.ts';
 import { readInput, runPlan } from './batch-run.ts';
-import { InputError } from './remote.ts';
+import { InputError } from './failing.ts';
 
 /** Answers with the exit status. */
 export async function promote(named: string, options: PromoteGiven): Promise<number> {
@@ -20,13 +22,30 @@ export async function promote(named: string, options: PromoteGiven): Promise<num
     {
       source: named,
       items: chosen.map((draft) => finalOf(draft, options.model)),
-      terms: { name: `${named} with ${options.model}`.slice(0, 200) },
+      title: `${named} with ${options.model}`.slice(0, 200),
+      terms: options.maxCredits === undefined ? {} : { max_credits: options.maxCredits },
+      fields: null,
       base,
       out: options.out,
-      again: 'the same command',
+      again: againOf(named, options),
     },
     options,
   );
+}
+
+/** What was typed, less the key of the gateway and what holds for one run only. */
+function againOf(named: string, { model, items, select, succeeded, ...given }: PromoteGiven): string {
+  const flag = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}`, value]);
+  return typed([
+    ...['darkroom', 'batch', 'promote', named, '--model', model],
+    ...flag('items', items?.join(',')),
+    ...flag('select', select),
+    ...(succeeded ? ['--succeeded'] : []),
+    ...flag('out', given.out),
+    ...(given.download ? [] : ['--no-download']),
+    ...flag('url', given.url),
+    ...flag('profile', given.profile),
+  ]);
 }
 
 /** A finished item, by all the names that people know it by. */
@@ -62,13 +81,7 @@ async function choose(drafts: readonly Draft[], options: PromoteGiven): Promise<
     throw new InputError('Say which: --items 3,17, --select FILE or --succeeded.');
   }
   if (succeeded) return drafts;
-  const wanted =
-    items ??
-    Buffer.from(await readInput(select as string))
-      .toString('utf8')
-      .split('\n')
-      .map((text) => text.trim())
-      .filter(Boolean);
+  const wanted = items?.map(numberOf) ?? (await selected(select as string));
   const named = new Map<string, Draft>();
   for (const draft of drafts) {
     const names = items === undefined ? [draft.key, draft.id, ...draft.pictures] : [String(draft.number)];
@@ -77,6 +90,16 @@ async function choose(drafts: readonly Draft[], options: PromoteGiven): Promise<
   const unknown = wanted.filter((name) => !named.has(name));
   if (unknown.length > 0) throw new InputError(`Not among what has succeeded: ${unknown.slice(0, 20).join(', ')}.`);
   return [...new Set(wanted.map((name) => named.get(name) as Draft))];
+}
+
+/** Pictures are numbered `007`, and may be named so. */
+const numberOf = (text: string): string => (/^\d+$/.test(text) ? String(Number(text)) : text);
+
+/** Pictures may stand there with their folder, as `ls folder/*.png` prints them. */
+async function selected(file: string): Promise<readonly string[]> {
+  const text = Buffer.from(await readInput(file)).toString('utf8');
+  const lines = text.split('\n').map((line) => line.trim());
+  return lines.filter(Boolean).map((line) => basename(line.replaceAll('\\', '/')));
 }
 
 const finalOf = ({ number, id }: Draft, model: string): Item => {

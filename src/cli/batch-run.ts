@@ -5,41 +5,23 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Client, ItemBody } from '../client/client.ts';
-import type { BatchBody, ReportBody } from '../contract/batches.ts';
+import type { BatchBody, DryRunBody, ReportBody } from '../contract/batches.ts';
+import { begin, type Line, type Plan } from './batch-begin.ts';
 import { type Board, createBatchBoard } from './batch-board.ts';
 import { createDownloads, type Downloads } from './batch-downloads.ts';
 import type { RunOptions } from './batch-given.ts';
-import type { Item } from './batch-items.ts';
-import { createSender, type Terms } from './batch-send.ts';
-import { openState, remembered, type StateFile, sayChanges } from './batch-state.ts';
-import { endedOf, judgeProjection, sayProjection, sayReport, withLines } from './batch-text.ts';
+import { adviceOf } from './batch-missing.ts';
+import { createSender } from './batch-send.ts';
+import { openState, type StateFile } from './batch-state.ts';
+import { endedOf, fitted, judgeProjection, number, sayProjection, sayReport, withLines } from './batch-text.ts';
+import { EXIT, InputError } from './failing.ts';
 import { interruption } from './interruption.ts';
 import { readyFolder } from './pictures.ts';
-import { CommandError, EXIT, InputError } from './remote.ts';
 import { answer, note } from './table.ts';
-import { count } from './words.ts';
-
-export interface Plan {
-  /** What the items came from, as it is called in messages. */
-  readonly source: string;
-  readonly items: readonly Item[];
-  readonly terms: Terms;
-  /** State, report and pictures stand beside it. */
-  readonly base: string;
-  readonly out: string | undefined;
-  /** How to go on, as it is typed. */
-  readonly again: string;
-}
-
-/** The client, its gateway's address, and word of whether that answers (null: it does again). */
-export interface Line {
-  readonly client: Client;
-  readonly url: string;
-  onSilence(tell: (reason: string | null) => void): void;
-}
+import { count, styled } from './words.ts';
 
 export const stateFileOf = (base: string): string => `${base}.state.json`;
-export const reportFileOf = (base: string): string => `${base}.report.json`;
+const reportFileOf = (base: string): string => `${base}.report.json`;
 
 /** Answers with the exit status. */
 export async function runPlan(line: Line, plan: Plan, options: RunOptions): Promise<number> {
@@ -47,22 +29,21 @@ export async function runPlan(line: Line, plan: Plan, options: RunOptions): Prom
   if (options.dryRun) return dryRun(line, plan, options);
   const folder = options.download ? await readyFolder(plan.out ?? `${plan.base}-pictures`) : null;
   const board = createBatchBoard();
-  using stop = interruption();
+  const stop = interruption();
   const { signal } = stop;
   signal.addEventListener('abort', () => {
     board.stop();
     note(`\nPausing the batch. (Ctrl-C again leaves at once, and the gateway goes on with it.)`);
   });
   try {
-    const before = await earlier(line, plan, state);
-    const batch = before?.goesOn
-      ? await takeUp(line, plan, options, before.batch)
-      : await begin(line, plan, state, options, signal, before?.batch ?? null);
+    const batch = await begin({ line, plan, options, state, signal });
     const downloads = folder === null ? null : createDownloads(line.client, folder, state, signal);
-    return await attend({ line, plan, options, board, downloads, folder, signal }, batch);
+    return await attend({ line, plan, options, state, board, downloads, folder, signal }, batch);
   } finally {
     board.stop();
     await state.close();
+    // Until the process has ended, a second Ctrl-C means what the first one meant.
+    if (!signal.aborted) stop[Symbol.dispose]();
   }
 }
 
@@ -71,6 +52,7 @@ interface Desk {
   readonly line: Line;
   readonly plan: Plan;
   readonly options: RunOptions;
+  readonly state: StateFile;
   readonly board: Board;
   /** Null: pictures stay at the gateway. */
   readonly downloads: Downloads | null;
@@ -79,84 +61,29 @@ interface Desk {
 }
 
 async function dryRun({ client }: Line, plan: Plan, options: RunOptions): Promise<number> {
-  const dry = await createSender(client, plan.source, plan.items).project(plan.terms);
+  const terms = { name: plan.title, ...plan.terms };
+  const dry = await createSender(client, plan.source, plan.items).project(terms);
   const refused = dry.refused.map((r) => ({ line: lineOf(plan, r.index), ...r }));
   const verdict = judgeProjection(dry, options.yes === true);
-  answer(options, { ...dry, refused }, () => `${sayProjection(plan.source, dry, (i) => lineOf(plan, i) ?? i)}\n`);
+  answer(options, { ...dry, refused, ...(plan.fields && { fields: plan.fields }) }, () => {
+    const said = sayProjection(plan.source, dry, (i) => lineOf(plan, i) ?? i, { fields: plan.fields, spent: 0 });
+    return `${fitted(said, process.stdout)}\n`;
+  });
   if (verdict.go) {
-    note(verdict.note === null ? 'It fits. Nothing was sent.' : `Nothing was sent; ${verdict.note}.`);
-    return EXIT.done;
+    note(sayFit(dry, verdict.note));
+    return options.strict === true && refused.length > 0 ? EXIT.input : EXIT.done;
   }
   note(`${verdict.message}\n${verdict.advice}`);
   return verdict.code === 'invalid_request' ? EXIT.input : EXIT.failed;
 }
 
+function sayFit({ refused }: DryRunBody, limit: string | null): string {
+  const fit = limit ?? 'the credits reach';
+  const correct = refused.length === 0 ? '' : ` Correct ${count(refused.length, 'line')} first, or do without.`;
+  return `Nothing was sent; ${fit}.${correct}`;
+}
+
 const lineOf = (plan: Plan, index: number): number | null => plan.items[index]?.line ?? null;
-
-/** The batch of an earlier run, and whether it is still what is asked for; null: there is none. */
-async function earlier({ client, url }: Line, plan: Plan, state: StateFile) {
-  const { batch: id, url: at, items } = state.state();
-  if (id === null) return null;
-  const batch = await client.batches.get(id).catch((error: { code?: string }) => {
-    if (error.code !== 'not_found') throw error;
-    return null;
-  });
-  if (batch === null) return gone(id, at, url, state);
-  const changes = sayChanges(items, plan.items.map(remembered));
-  const why = changes === null ? 'was cancelled' : `is of an earlier ${plan.source} (now ${changes})`;
-  const goesOn = changes === null && batch.status !== 'cancelled';
-  if (!goesOn) note(`${id} ${why}: a new batch; what is finished is attached and costs nothing.`);
-  return { batch, goesOn };
-}
-
-async function takeUp({ client }: Line, plan: Plan, options: RunOptions, found: BatchBody): Promise<BatchBody> {
-  note(`Going on with ${found.id}: ${endedOf(found)} of ${count(found.total, 'item')} have ended.`);
-  const whole = await createSender(client, plan.source, plan.items).complete(found);
-  const { failed, timeout, cancelled } = whole.counts;
-  if (options.retryFailed && failed + timeout + cancelled > 0) return client.batches.retryFailed(whole.id);
-  return whole.status === 'paused' ? client.batches.resume(whole.id) : whole;
-}
-
-function gone(id: string, at: string | null, url: string, state: StateFile): null {
-  if (at !== null && at !== url) {
-    throw new InputError(
-      `${state.path} belongs to the gateway at ${at}; the one at ${url} does not know ${id}.`,
-      `Run with --url ${at}, or remove ${state.path} to ask for everything here.`,
-    );
-  }
-  note(`${id} is not there any more: asking again under the same keys; what is finished costs nothing.`);
-  return null;
-}
-
-/** Nothing of it runs any more when it resolves, so that its items' keys are free. */
-async function endIt(client: Client, { id }: BatchBody): Promise<void> {
-  await client.batches.cancel(id);
-  await client.runBatch({ id });
-}
-
-async function begin(
-  { client, url }: Line,
-  plan: Plan,
-  state: StateFile,
-  options: RunOptions,
-  signal: AbortSignal,
-  before: BatchBody | null,
-): Promise<BatchBody> {
-  const sender = createSender(client, plan.source, plan.items);
-  const dry = await sender.project(plan.terms);
-  note(sayProjection(plan.source, dry, (i) => lineOf(plan, i) ?? i));
-  const verdict = judgeProjection(dry, options.yes === true);
-  if (!verdict.go) throw new CommandError(verdict.code, verdict.message, verdict.advice);
-  if (verdict.note !== null) note(`  ${verdict.note}`);
-  if (signal.aborted) throw Object.assign(new Error('Nothing was sent.'), { name: 'AbortError' });
-  const terms = verdict.maxCredits === null ? plan.terms : { ...plan.terms, max_credits: verdict.maxCredits };
-  if (before !== null && before.finished_at === null) await endIt(client, before);
-  const previous = state.state().batch;
-  const items = plan.items.map(remembered);
-  const batch = await sender.create(terms, previous, (made) => state.save({ url, batch: made.id, items }));
-  note(`${batch.id} runs; Ctrl-C pauses it.`);
-  return batch;
-}
 
 async function attend(desk: Desk, batch: BatchBody): Promise<number> {
   const { line, board, downloads, signal } = desk;
@@ -183,10 +110,11 @@ async function watch({ line, plan, board, downloads, signal }: Desk, { id }: Bat
     if (now !== null) board.show(now, { last, saved: downloads?.counts().saved ?? null });
   };
   const told = new Set<string>();
+  const nameOf = namer(plan);
   const onItem = ({ index, generation }: ItemBody) => {
     if (told.has(generation.id)) return;
     told.add(generation.id);
-    const name = nameOf(plan, index);
+    const name = nameOf(index);
     last = `last: ${name} ${generation.status}`;
     if (generation.status === 'succeeded') downloads?.add(generation, name);
     show();
@@ -226,43 +154,54 @@ async function glance(
   }
 }
 
-/** `731-A1-red`: the line it stands on, and its identity. */
-function nameOf(plan: Plan, index: number): string {
-  const item = plan.items[index];
-  if (item === undefined) return `item-${index}`;
-  return [item.line, item.label].filter((part) => part !== '').join('-');
+/** `0731-A1-red`: the line it stands on, as wide as the widest, and its identity. */
+function namer({ items }: Plan): (index: number) => string {
+  const width = String(items.reduce((most, { line }) => Math.max(most, line), 0)).length;
+  return (index) => {
+    const item = items[index];
+    if (item === undefined) return `item-${index}`;
+    return [String(item.line).padStart(width, '0'), item.label].filter((part) => part !== '').join('-');
+  };
 }
 
 /** Time for one answer: somebody waits to get their terminal back. */
 const PAUSE_PATIENCE_MS = 10_000;
 
-async function pause({ line, plan, options }: Desk, { id }: BatchBody): Promise<number> {
+async function pause({ line, plan, options, downloads }: Desk, { id }: BatchBody): Promise<number> {
   const { batches } = line.client;
   const bounded = { signal: AbortSignal.timeout(PAUSE_PATIENCE_MS) };
   const paused = await batches.pause(id, bounded).catch((error: Error & { code?: string }) => {
-    if (error.code !== 'conflict') {
-      note(`${id} could not be paused (${error.message}) and may go on. ${plan.again} takes it up.`);
-      return null;
-    }
-    return batches.get(id, bounded).catch(() => null);
+    if (error.code === 'conflict') return batches.get(id, bounded).catch(() => null);
+    tell(`${id} could not be paused (${error.message}) and may go on. To take it up:`, plan.again);
+    return null;
   });
   if (options.json) answer(options, paused ?? { id }, () => '');
-  if (paused !== null) {
-    const how = paused.status === 'paused' ? 'is paused; what runs now still ends' : `is ${paused.status}`;
-    note(`${id} ${how}: ${endedOf(paused)} of ${count(paused.total, 'item')} have ended. To go on: ${plan.again}`);
-  }
+  if (paused === null) return EXIT.interrupted;
+  const how = paused.status === 'paused' ? 'is paused; what runs now still ends' : `is ${paused.status}`;
+  const pictures =
+    downloads === null ? '' : `, ${count(downloads.counts().saved, 'picture')} saved (the next run fetches the rest)`;
+  const ended = `${number(endedOf(paused))} of ${count(paused.total, 'item')} have ended${pictures}`;
+  tell(`${id} ${how}: ${ended}. To go on:`, plan.again);
   return EXIT.interrupted;
 }
 
-async function layOnDesk({ plan, options, downloads, folder }: Desk, report: ReportBody): Promise<number> {
+/** A sentence, and the command to copy on a line of its own. */
+const tell = (why: string, command: string): void => note(`${fitted(why, process.stderr)}\n  ${command}`);
+
+async function layOnDesk(desk: Desk, report: ReportBody): Promise<number> {
+  const { plan, options, state, downloads, folder } = desk;
   const lined = withLines(report, (index) => lineOf(plan, index));
   const reportFile = reportFileOf(plan.base);
   await writeFile(reportFile, `${JSON.stringify(lined, null, 2)}\n`);
   const pictures = downloads === null || folder === null ? null : { ...downloads.counts(), folder: near(folder) };
-  answer(options, lined, () => `${sayReport(lined, { pictures, reportFile: near(reportFile) })}\n`);
-  if (report.counts.succeeded < report.total && report.status !== 'cancelled') {
-    note(`To try the failed ones again: ${plan.again} --retry-failed`);
-  }
+  const said = () => sayReport(lined, { pictures, reportFile: near(reportFile) });
+  answer(options, lined, () => `${fitted(said(), process.stdout)}\n`);
+  const { terms, spent } = state.state();
+  const missing = adviceOf(report, { again: plan.again, cap: terms.max_credits ?? null, spent });
+  const unmade = report.total - report.counts.succeeded;
+  if (unmade > 0)
+    note(`\n${styled('red', `MISSING: ${number(unmade)} of ${count(report.total, 'item')}.`, process.stderr)}`);
+  for (const { why, command } of missing) tell(why, command);
   return exitOf(report, downloads?.counts().failed.length ?? 0, options.strict === true);
 }
 

@@ -6,7 +6,7 @@ import type { Client, NewBatch } from '../client/client.ts';
 import { type BatchBody, type DryRunBody, MAX_BATCH_ITEMS } from '../contract/batches.ts';
 import type { GenerationRequest } from '../contract/generations.ts';
 import { type Item, sha256 } from './batch-items.ts';
-import { InputError } from './remote.ts';
+import { InputError } from './failing.ts';
 
 /** What holds for the batch as a whole. */
 export type Terms = Pick<NewBatch, 'name' | 'concurrency' | 'max_credits' | 'breaker' | 'fallback' | 'metadata'>;
@@ -25,7 +25,7 @@ export interface Bounds {
   readonly bytes: number;
 }
 
-export const BOUNDS: Bounds = { items: MAX_BATCH_ITEMS, bytes: MAX_BODY_BYTES };
+const BOUNDS: Bounds = { items: MAX_BATCH_ITEMS, bytes: MAX_BODY_BYTES };
 
 /** As few requests as the gateway's bounds allow, in order. At least one, which may be empty. */
 export function piecesOf(items: readonly Pick<Item, 'request'>[], from = 0, bounds: Bounds = BOUNDS): readonly Piece[] {

@@ -1,11 +1,26 @@
-// What a run remembers beside its file: the gateway, the batch, the items it asked for, and which picture lies in which
-// file. Losing it costs nothing twice: the gateway knows every item by its key.
+// What a run remembers beside its file: the gateway, the batch and its terms, the items it asked for, and which picture
+// lies in which file. Losing it costs nothing twice: the gateway knows every item by its key.
 
+import { basename } from 'node:path';
 import { Low } from 'lowdb';
 import { JSONFile } from 'lowdb/node';
 import { z } from 'zod';
+import { BatchRequest } from '../contract/batches.ts';
 import { type Item, sha256 } from './batch-items.ts';
-import { InputError } from './remote.ts';
+import { InputError } from './failing.ts';
+
+const { name, concurrency, max_credits, breaker } = BatchRequest.shape;
+
+/** What was typed for the batch as a whole; what was not is for the gateway to say. */
+export const TypedTerms = z.strictObject({
+  name: name.exactOptional(),
+  concurrency: concurrency.unwrap().exactOptional(),
+  max_credits: max_credits.exactOptional(),
+  breaker: breaker.unwrap().exactOptional(),
+});
+export type TypedTerms = z.infer<typeof TypedTerms>;
+
+const BARE = /^[^/\\\0]+$/;
 
 const Contents = z.strictObject({
   version: z.literal(1),
@@ -15,12 +30,19 @@ const Contents = z.strictObject({
   batch: z.string().nullable(),
   /** What was asked for, in order: an item's key and what it says, shortened. */
   items: z.array(z.string()),
-  /** `gen_…/0` → the picture's file name. */
-  pictures: z.record(z.string(), z.string()),
+  /** The terms that were typed for it; `max_credits` counts `spent` too. */
+  terms: TypedTerms.default({}),
+  /** Charged by earlier batches of the same list. */
+  spent: z.number().nonnegative().default(0),
+  /** `gen_…/0` → the picture's file name, without a folder. */
+  pictures: z.record(
+    z.string(),
+    z.string().refine((name) => BARE.test(name) && basename(name) === name && name !== '..'),
+  ),
 });
 export type State = z.infer<typeof Contents>;
 
-const EMPTY: State = { version: 1, url: null, batch: null, items: [], pictures: {} };
+const EMPTY: State = { version: 1, url: null, batch: null, items: [], terms: {}, spent: 0, pictures: {} };
 
 /** Pictures are written down together: the file is rewritten whole each time. */
 const PAUSE_MS = 1_000;

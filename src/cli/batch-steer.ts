@@ -5,9 +5,10 @@ import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { BatchBody } from '../contract/batches.ts';
-import { endedOf, number, sayCounts, sayHold, sayPace, sayReport, saySpend, withLines } from './batch-text.ts';
-import { EXIT, InputError, remotely, withRemote } from './remote.ts';
-import { answer, facts, table } from './table.ts';
+import { endedOf, fitted, number, sayCounts, sayHold, sayPace, sayReport, saySpend, withLines } from './batch-text.ts';
+import { EXIT, InputError } from './failing.ts';
+import { remotely, withRemote } from './remote.ts';
+import { answer, facts, note, table } from './table.ts';
 import { ago, plain, tinted } from './words.ts';
 
 const NAMED = 'batch_…, or the file it came from';
@@ -38,7 +39,7 @@ async function listLatest({ batches }: Client, options: { readonly json?: boolea
     ago(b.created_at),
   ]);
   answer(options, page, () =>
-    rows.length === 0 ? 'No batches yet.\n' : table(['id', 'name', 'status', 'ended', 'credits', 'created'], rows),
+    rows.length === 0 ? 'No batches yet.\n' : table(['ID', 'NAME', 'STATUS', 'ENDED', 'CREDITS', 'CREATED'], rows),
   );
   return EXIT.done;
 }
@@ -65,7 +66,8 @@ export const reportCommand = withRemote(new Command('report'))
       const { linesOf } = await import('./batch-named.ts');
       const report = withLines(await client.batches.report(id), await linesOf(named ?? id));
       if (options.out !== undefined) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`);
-      answer(options, report, () => `${sayReport(report, { pictures: null, reportFile: options.out ?? null })}\n`);
+      const said = () => sayReport(report, { pictures: null, reportFile: options.out ?? null });
+      answer(options, report, () => `${fitted(said(), process.stdout)}\n`);
       return EXIT.done;
     }),
   );
@@ -90,9 +92,19 @@ const steer = (name: string, description: string, act: Act): Command =>
       }),
     );
 
+/** Nothing to try again is no fault: `batch retry f && batch run f` goes on. */
+async function retry({ batches }: Client, id: string): Promise<BatchBody> {
+  return batches.retryFailed(id).catch(async (error: { code?: string }) => {
+    const batch = error.code === 'conflict' ? await batches.get(id) : null;
+    if (batch === null || batch.status === 'cancelled') throw error;
+    note('None of its items failed, timed out or was halted: there is nothing to try again.');
+    return batch;
+  });
+}
+
 export const steeringCommands: readonly Command[] = [
   steer('pause', 'start no more of its items; what runs ends', ({ batches }, id) => batches.pause(id)),
   steer('resume', 'go on with a paused batch', ({ batches }, id) => batches.resume(id)),
   steer('cancel', 'end it: what is queued or running is cancelled', ({ batches }, id) => batches.cancel(id)),
-  steer('retry', 'try its failed, timed out and halted items again', ({ batches }, id) => batches.retryFailed(id)),
+  steer('retry', 'try its failed, timed out and halted items again', retry),
 ];

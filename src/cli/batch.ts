@@ -1,14 +1,27 @@
 // `darkroom batch`: a shot list as one batch, and everything about batches. Here is only what can be typed; the work is in
 // the files named batch-…, which are loaded when they are needed.
 
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { list, number, pair, wholeNumber } from './arguments.ts';
 import type { Keys, PromoteGiven, RunGiven } from './batch-given.ts';
 import { reportCommand, statusCommand, steeringCommands } from './batch-steer.ts';
-import { fail, withRemote } from './remote.ts';
+import { fail } from './failing.ts';
+import { withRemote } from './remote.ts';
 
-const keys = (text: string, before: Keys): Keys =>
+const keys = (text: string, before: Keys = {}): Keys =>
   text.startsWith('dk_') ? { ...before, gateway: text } : { ...before, columns: list(text) };
+
+function amount(text: string): number {
+  const credits = number(text);
+  if (credits >= 0) return credits;
+  throw new InvalidArgumentError('Expected an amount of credits, 0 or more.');
+}
+
+function atLeastOne(text: string): number {
+  const n = wholeNumber(text);
+  if (n > 0) return n;
+  throw new InvalidArgumentError('Expected a whole number, 1 or more.');
+}
 
 /** Answers with the exit status; what is thrown becomes words and one. */
 async function ending(options: { readonly json?: boolean }, work: () => Promise<number>): Promise<void> {
@@ -27,20 +40,19 @@ const runCommand = new Command('run')
     '--key <columns>',
     'what identifies a shot (default sku,variant,model,prompt_version: those there are, else all)',
     keys,
-    {},
   )
   .option('--model <model>', 'where a line names none')
   .option('--size <WxH>', 'where a line gives none')
   .option('--steps <n>', 'where a line gives none', wholeNumber)
   .option('--seed <n>', 'where a line gives none', wholeNumber)
-  .option('--set <field=value>', 'any other field where a line has none; repeatable', pair, {})
+  .option('--set <field=value>', 'any other field where a line has none; repeatable', pair)
   .optionsGroup('Batch:')
   .option('--name <name>', 'what it is called (default: the file)')
-  .option('--concurrency <n>', 'items in work at once (default 50)', wholeNumber)
-  .option('--max-credits <n>', 'what it may cost at most; items beyond are cancelled', number)
+  .option('--concurrency <n>', 'items in work at once (default 50)', atLeastOne)
+  .option('--max-credits <n>', 'what it may cost at most, all its runs together; items beyond are cancelled', amount)
   .option('--breaker <rules>', 'when failures pause it: threshold=0.1,min_finished=20,…')
   .option('--no-breaker', 'go on however many fail')
-  .option('--retry-failed', 'try what failed in an earlier run again')
+  .option('--retry-failed', 'ask for what is missing of an earlier run again')
   .option('--dry-run', 'only say what it would cost')
   .option('--yes', 'run as far as the credits go, when they do not reach')
   .optionsGroup('Results:')
@@ -56,7 +68,8 @@ const runCommand = new Command('run')
     'after',
     `
 Beside the file: <file>.state.json (running again goes on), <file>.report.json, <file>-pictures/.
-Exit: 0 the batch ended by itself · 1 it was halted, cancelled or nothing succeeded (--strict: anything failed)
+Exit: 0 the batch ended by itself, even at its cap · 1 halted, cancelled, not affordable or nothing succeeded
+      (--strict: anything is missing)
       2 the file or what was typed · 3 key refused · 4 no gateway · 130 Ctrl-C (the batch is paused)`,
   )
   .action((file: string, given: RunGiven) =>
@@ -69,8 +82,11 @@ const promoteCommand = withRemote(new Command('promote'))
   .optionsGroup('Shots:')
   .requiredOption('--model <model>', 'the better one')
   .option('--items <numbers>', 'these, as their pictures are numbered: 3,17', list)
-  .option('--select <file>', 'those named in a file, one per line: a key, a gen_… id or the name of a picture')
+  .option('--select <file>', 'those named in a file, one per line: a key, a gen_… id or a picture')
   .option('--succeeded', 'all that succeeded')
+  .optionsGroup('Batch:')
+  .option('--max-credits <n>', 'what it may cost at most, all its runs together; items beyond are cancelled', amount)
+  .option('--retry-failed', 'ask for what is missing of an earlier run again')
   .option('--dry-run', 'only say what it would cost')
   .option('--yes', 'run as far as the credits go, when they do not reach')
   .optionsGroup('Results:')

@@ -12,6 +12,10 @@ interface Made {
   readonly key: string;
   readonly request: GenerationRequest;
   status: GenerationBody['status'];
+  /** The batch that pays for it. */
+  readonly owner: string;
+  /** Why it ended badly. */
+  code?: string;
 }
 
 interface Held {
@@ -29,6 +33,12 @@ export interface BatchDouble {
   /** Items that each look at a batch finishes. */
   pace: number;
   available: number;
+  /** Credits ran out: what is queued is cancelled. */
+  poor: boolean;
+  /** Failures halt the batch. */
+  halts: boolean;
+  /** Keys have lapsed. */
+  lapse(): void;
   /** Pictures that arrive cut off, so many times. */
   damaged: number;
   /** Appends answered with an error, so many. */
@@ -63,6 +73,9 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     asked: [],
     pace: 1000,
     available: 1e6,
+    poor: false,
+    halts: false,
+    lapse: () => byKey.clear(),
     damaged: 0,
     refuseAppends: 0,
     sent: [],
@@ -94,12 +107,12 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     },
   };
 
-  const admit = (items: readonly GenerationRequest[]): Made[] =>
+  const admit = (owner: string, items: readonly GenerationRequest[]): Made[] =>
     items.map((request) => {
       const key = request.idempotency_key ?? `none-${made}`;
       const before = byKey.get(key);
       if (before !== undefined && ['succeeded', 'queued', 'running'].includes(before.status)) return before;
-      const fresh: Made = { id: `gen_${ulid(++made)}`, key, request, status: 'queued' };
+      const fresh: Made = { id: `gen_${ulid(++made)}`, key, request, owner, status: 'queued' };
       byKey.set(key, fresh);
       return fresh;
     });
@@ -107,11 +120,33 @@ export async function startBatchDouble(): Promise<BatchDouble> {
   const work = (b: Held): void => {
     if (b.status !== 'running') return;
     for (const item of b.items.filter((i) => i.status === 'queued').slice(0, double.pace)) {
-      item.status = item.request.prompt?.includes('[[fail]]') ? 'failed' : 'succeeded';
+      const over = b.max !== null && chargedTo(b) + PRICE > b.max;
+      if (double.poor || over) {
+        Object.assign(item, { status: 'cancelled', code: double.poor ? 'insufficient_credits' : 'budget_exceeded' });
+        continue;
+      }
+      const [, code] = /\[\[fail:?(\w*)\]\]/.exec(item.request.prompt ?? '') ?? [];
+      Object.assign(
+        item,
+        code === undefined ? { status: 'succeeded' } : { status: 'failed', code: code || 'model_error' },
+      );
+      if (double.halts && item.status === 'failed') {
+        halt(b);
+        return;
+      }
       double.rendered.set(item.key, (double.rendered.get(item.key) ?? 0) + 1);
     }
     if (b.items.every((i) => i.status !== 'queued')) b.status = 'finished';
   };
+
+  const halt = (b: Held): void => {
+    b.status = 'halted';
+    for (const item of b.items) {
+      if (item.status === 'queued') Object.assign(item, { status: 'cancelled', code: 'batch_halted' });
+    }
+  };
+
+  const chargedTo = (b: Held) => b.items.filter((i) => i.owner === b.id && i.status === 'succeeded').length * PRICE;
 
   const show = (b: Held): BatchBody => {
     const of = (status: string) => b.items.filter((i) => i.status === status).length;
@@ -123,7 +158,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
       timeout: 0,
       cancelled: of('cancelled'),
     };
-    const over = b.status === 'finished' || b.status === 'cancelled';
+    const over = b.status !== 'running' && b.status !== 'paused';
     return {
       id: b.id,
       name: b.name,
@@ -131,8 +166,8 @@ export async function startBatchDouble(): Promise<BatchDouble> {
       total: b.items.length,
       counts,
       credits: {
-        projected: b.items.length * PRICE,
-        charged: counts.succeeded * PRICE,
+        projected: b.items.filter((i) => i.owner === b.id).length * PRICE,
+        charged: chargedTo(b),
         reserved: 0,
         max_credits: b.max,
       },
@@ -170,7 +205,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
   const report = (b: Held): ReportBody => ({
     ...show(b),
     failures: b.items.flatMap((m, index) =>
-      m.status === 'failed'
+      m.status === 'failed' || m.status === 'cancelled'
         ? [
             {
               id: m.id,
@@ -180,7 +215,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
               model: 'sketch',
               reason: 'The graph did not run.',
               error: {
-                code: 'model_error',
+                code: (m.code ?? 'cancelled_by_caller') as 'model_error',
                 message: 'The graph did not run.',
                 retryable: false,
                 advice: 'Change the model.',
@@ -239,12 +274,13 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     }
     double.sent.push(items);
     const known = byRequestKey.get(body.idempotency_key ?? '');
+    const id = `batch_${ulid(batches.size + 1)}`;
     const b: Held = batches.get(known ?? '') ?? {
-      id: `batch_${ulid(batches.size + 1)}`,
+      id,
       name: body.name ?? null,
       max: body.max_credits ?? null,
       status: 'running',
-      items: admit(items),
+      items: admit(id, items),
     };
     batches.set(b.id, b);
     if (body.idempotency_key) byRequestKey.set(body.idempotency_key, b.id);
@@ -257,10 +293,12 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     if (verb === 'pause') b.status = 'paused';
     if (verb === 'resume') b.status = 'running';
     if (verb === 'retry_failed') {
+      const taken = (m: Made) => m.status === 'failed' || m.code === 'batch_halted';
+      if (!b.items.some(taken)) return refusal(409, 'conflict', 'No item failed, timed out or was halted.');
       b.status = 'running';
       b.items = b.items.map((m) =>
-        m.status === 'failed'
-          ? { ...m, id: `gen_${ulid(++made)}`, status: 'queued', request: { ...m.request, prompt: 'mended' } }
+        taken(m)
+          ? { ...m, id: `gen_${ulid(++made)}`, status: 'queued', code: '', request: { ...m.request, prompt: 'mended' } }
           : m,
       );
     }
@@ -287,7 +325,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
     if (method === 'POST' && verb === 'items') {
       if (double.refuseAppends-- > 0) return refusal(500, 'internal', 'Something broke.');
       if (b.status !== 'running' && b.status !== 'paused') return refusal(409, 'conflict', `It is ${b.status}.`);
-      b.items.push(...admit(body.items ?? []));
+      b.items.push(...admit(b.id, body.items ?? []));
       return { status: 200, body: show(b) };
     }
     if (method === 'POST') return act(b, verb as string);

@@ -120,8 +120,49 @@ describe('a shot list on a real gateway', () => {
     const { out, err } = await run('--max-credits', '4.5', '--concurrency', '1');
     expect(err).toContain('it stops at 4.5 credits');
     expect(out).toContain('3 of 6 succeeded');
-    expect(out).toContain('budget_exceeded');
+    expect(out).toContain('3 items NOT MADE: budget_exceeded');
+    expect(err).toContain('shots.jsonl --max-credits 9\n');
     expect((await spent()).credits).toBe(4.5);
+    const more = await run('--max-credits', '6');
+    expect(more.out).toContain('4 of 6 succeeded');
+    expect((await run('--max-credits', '9')).out).toContain('6 of 6 succeeded');
+    expect(await spent()).toEqual({ jobs: 6, credits: 9 });
+    expect(await pictures()).toHaveLength(6);
+  }, 60_000);
+  it('goes on with new credits after it ran as far as they went', async () => {
+    const admin = (path: string, body: object) =>
+      fetch(`${url}${path}`, {
+        method: 'POST',
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+    const { available } = await get<{ available: number }>('/v1/credits');
+    const grant = async (credits: number) => {
+      const answer = await admin('/v1/admin/workspaces/studio/credits', { amount: credits });
+      expect(answer.status).toBeLessThan(300);
+    };
+    await grant(3 - available);
+    await write(shots(5));
+    const poor = await run();
+    expect(poor).toMatchObject({ code: 1, err: expect.stringContaining('(--yes does that)') });
+    const first = await run('--yes');
+    expect(first.code).toBe(0);
+    expect(first.out).toContain('2 of 5 succeeded');
+    expect(first.err).toMatch(/With 4\.5 more of them:\n {2}darkroom batch run shots\.jsonl\n/);
+    expect((await run()).err).toContain('Going on with');
+    await grant(available);
+    expect((await run()).out).toContain('5 of 5 succeeded');
+    expect(await spent()).toEqual({ jobs: 5, credits: 7.5 });
+  }, 60_000);
+  it('that halted is tried again without its breaker, as was typed', async () => {
+    await write(shots(12, 'x [[fail:model_error]]'));
+    const breaker = 'min_finished=2,cooldown_seconds=1,trips=1';
+    const first = await run('--concurrency', '2', '--breaker', breaker);
+    expect(first.code).toBe(1);
+    expect(first.err).toContain('shots.jsonl --retry-failed\n');
+    const second = await run('--retry-failed', '--no-breaker');
+    expect(second.out).toMatch(/\(finished, batch_/);
+    expect(second.out).not.toContain('batch_halted');
   }, 60_000);
   it('after an edit pays for what is new only', async () => {
     await write(shots(4));

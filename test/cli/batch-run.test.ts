@@ -1,7 +1,7 @@
 // `darkroom batch run` as a process, against a double of the batch doors that restarts, forgets and cuts files off.
 
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -195,6 +195,178 @@ describe('running again', () => {
   });
 });
 
+/** The command that the run advises, as it would be typed. */
+const advised = ({ err }: { err: string }) =>
+  [...err.matchAll(/^ {2}darkroom (batch run .*)$/gm)].map(([, line = '']) => line.split(' ').slice(1));
+
+describe('what is missing in the end', () => {
+  it('of a cap: is said aloud, and the advised cap makes it, paying for nothing twice', async () => {
+    await write('shots.jsonl', shots(6));
+    const first = await run('--max-credits', '4.5');
+    expect(first.code).toBe(0);
+    expect(first.out).toContain('3 items NOT MADE: budget_exceeded');
+    expect(first.err).toContain('MISSING: 3 of 6 items.');
+    expect(first.err).toContain('Its cap of 4.5 credits kept 3 items');
+    expect(advised(first)).toEqual([['run', 'shots.jsonl', '--max-credits', '9']]);
+    const second = await ran(advised(first)[0] ?? [], folder, gateway.url);
+    expect(second.err).toContain('stopped at its cap with 3 items missing: a new batch');
+    expect(second.err).toContain('3 items finished before: attached');
+    expect(second.out).toContain('6 of 6 succeeded');
+    expect(second).toMatchObject({ code: 0 });
+    expect(await pictures()).toHaveLength(6);
+    expect([...gateway.rendered.values()]).toEqual(Array(6).fill(1));
+  });
+  it('of a cap: counts what all runs have cost together', async () => {
+    await write('shots.jsonl', shots(6));
+    await run('--max-credits', '3');
+    const second = await run('--max-credits', '6');
+    expect(second.err).toContain('cap 6 (3 of it spent before)');
+    expect(second.out).toContain('4 of 6 succeeded');
+    const third = await run('--max-credits', '9');
+    expect(third.out).toContain('6 of 6 succeeded');
+    expect(third.code).toBe(0);
+  });
+  it('of a cap: the same cap, or a lower one, is said to make nothing', async () => {
+    await write('shots.jsonl', shots(6));
+    await run('--max-credits', '4.5');
+    for (const cap of [[], ['--max-credits', '4.5'], ['--max-credits', '3'], ['--yes']]) {
+      const again = await run(...cap);
+      expect(again.err).toContain('Going on with batch_');
+      expect(again.err.includes('Ignored: --max-credits')).toBe(cap[1] === '3');
+      expect(advised(again)).toEqual([['run', 'shots.jsonl', '--max-credits', '9']]);
+    }
+    expect(gateway.batches()).toHaveLength(1);
+  });
+  it('of empty credits: the same command goes on when there are new ones', async () => {
+    await write('shots.jsonl', shots(4));
+    gateway.poor = true;
+    const first = await run();
+    expect(first.code).toBe(1);
+    expect(first.err).toContain('The credits ended: 4 items not made. With 6 more of them:');
+    gateway.available = 3;
+    const stillPoor = await run();
+    expect(stillPoor.err).toContain('Going on with');
+    expect(gateway.batches()).toHaveLength(1);
+    gateway.available = 100;
+    gateway.poor = false;
+    const [same = []] = advised(first);
+    expect(same).toEqual(['run', 'shots.jsonl']);
+    const second = await ran(same, folder, gateway.url);
+    expect(second.err).toContain('ran out of credits with 4 items missing');
+    expect(second.out).toContain('4 of 4 succeeded');
+  });
+  it('of --yes: new credits are enough, the cap was not typed', async () => {
+    await write('shots.jsonl', shots(4));
+    gateway.available = 3;
+    const first = await run('--yes');
+    expect(first.out).toContain('2 of 4 succeeded');
+    expect(first.err).toContain('The credits ended: 2 items not made');
+    gateway.available = 100;
+    expect((await run()).out).toContain('4 of 4 succeeded');
+  });
+  it('of failures: --retry-failed, with all that was typed for the shots', async () => {
+    await write('shots.jsonl', [...shots(2), { sku: 'X', prompt: '[[fail]]' }]);
+    const first = await run('--set', 'ticket=MKT 7', '--model', 'flux', '--no-download');
+    expect(first.err).toContain(
+      "  darkroom batch run shots.jsonl --model flux --set 'ticket=MKT 7' --no-download --retry-failed\n",
+    );
+  });
+  it('of a halt: --retry-failed, and other terms are applied by a new batch', async () => {
+    gateway.halts = true;
+    await write('shots.jsonl', [...shots(1), { sku: 'X', prompt: '[[fail]]' }, ...shots(4).slice(2)]);
+    const first = await run();
+    expect(first).toMatchObject({ code: 1, err: expect.stringContaining('Mend the cause, then:') });
+    expect(advised(first)).toEqual([['run', 'shots.jsonl', '--retry-failed']]);
+    expect((await run('--no-breaker')).err).toMatch(/Ignored: --no-breaker\. .*--retry-failed/);
+    gateway.halts = false;
+    const second = await run('--retry-failed', '--no-breaker');
+    expect(second.out).toContain('3 of 4 succeeded');
+    expect(gateway.batches()).toHaveLength(2);
+    const third = await run('--retry-failed');
+    expect(third.out).toContain('4 of 4 succeeded');
+    expect(gateway.batches()).toHaveLength(2);
+  });
+  it('of a cancel: the same command', async () => {
+    gateway.pace = 0;
+    await write('shots.jsonl', shots(2));
+    const first = batch(['run', 'shots.jsonl'], folder, gateway.url);
+    await first.says('runs; Ctrl-C');
+    await ran(['cancel', 'shots.jsonl'], folder, gateway.url);
+    expect(await first.ended).toBe(1);
+    expect(advised({ err: first.err() })).toEqual([['run', 'shots.jsonl']]);
+  });
+  it('of faulty and withheld lines: correct them, and run again', async () => {
+    const bad = [
+      { sku: 'X', prompt: '[[fail:unknown_model]]' },
+      { sku: 'Y', prompt: '[[fail:safety_filter]]' },
+    ];
+    await write('shots.jsonl', [...shots(1), ...bad]);
+    const first = await run();
+    expect(first.err).toContain('Soften the prompts of the 1 withheld item, then:');
+    expect(first.err).toContain('Correct the 1 item that cannot be made as asked for, then:');
+    expect(first.err).not.toContain('--retry-failed');
+    await write('shots.jsonl', [...shots(1), ...bad.map(({ sku }) => ({ sku, prompt: 'mended' }))]);
+    expect((await run()).out).toContain('3 of 3 succeeded');
+  });
+  it('nothing: --retry-failed says so', async () => {
+    await write('shots.jsonl', shots(2));
+    await run();
+    const again = await run('--retry-failed', '--concurrency', '3');
+    expect(again.err).toContain('Ignored: --concurrency. Everything is made.');
+    expect(again.err).toContain('there is nothing to try again');
+    expect(again.code).toBe(0);
+  });
+  it('is not paid for again when the gateway has forgotten the keys of what is finished', async () => {
+    await write('shots.jsonl', shots(4));
+    await run('--max-credits', '3');
+    gateway.lapse();
+    const again = await run('--max-credits', '60');
+    expect(again).toMatchObject({ code: 2, err: expect.stringContaining('2 finished items by key any more') });
+    expect(gateway.batches()).toHaveLength(1);
+  });
+});
+
+describe('what is typed', () => {
+  it('is refused before anything is sent when no batch can have it', async () => {
+    await write('shots.jsonl', shots(1));
+    for (const bad of [
+      ['--max-credits', '-1'],
+      ['--concurrency', '0'],
+      ['--concurrency', '20000'],
+      ['--name', 'x'.repeat(201)],
+    ]) {
+      const refused = await run(...bad);
+      expect(refused).toMatchObject({ code: 2, err: expect.stringContaining(`${bad[0]}`) });
+    }
+    expect(gateway.asked).toEqual([]);
+  });
+  it('is said to be ignored where a batch runs that keeps its terms', async () => {
+    gateway.pace = 0;
+    await write('shots.jsonl', shots(2));
+    const first = batch(['run', 'shots.jsonl', '--concurrency', '2'], folder, gateway.url);
+    await first.says('runs; Ctrl-C');
+    first.child.kill('SIGKILL');
+    await first.ended;
+    const second = batch(['run', 'shots.jsonl', '--concurrency', '2', '--max-credits', '7'], folder, gateway.url);
+    await second.says('Ignored: ');
+    gateway.pace = 9;
+    expect(await second.ended).toBe(0);
+    expect(second.err()).toMatch(/Ignored: --max-credits\. .*darkroom batch cancel batch_/);
+  });
+  it('a misspelt field is seen among the metadata', async () => {
+    await write('shots.jsonl', shots(1, { sise: '64x64', seed: 3 }));
+    const { out } = await run('--dry-run', '--model', 'flux');
+    expect(out).toContain('  request   prompt, seed, model\n  metadata  sku, sise\n');
+  });
+  it('--dry-run tells of lines that would fail, and with --strict ends with 2', async () => {
+    await write('shots.jsonl', [...shots(1), { sku: 'X', model: 'nobody', prompt: 'x' }]);
+    const dry = await run('--dry-run');
+    expect(dry.err).toContain('Nothing was sent; the credits reach. Correct 1 line first, or do without.');
+    expect(dry.code).toBe(0);
+    expect((await run('--dry-run', '--strict')).code).toBe(2);
+  });
+});
+
 describe('pictures', () => {
   it('that arrive cut off are fetched again', async () => {
     gateway.damaged = 1;
@@ -211,6 +383,34 @@ describe('pictures', () => {
     expect((await run('--out', '.')).code).toBe(0);
     expect(await readFile(join(folder, '1-A0-0.png'), 'utf8')).toBe('mine');
     expect((await readdir(folder)).filter((name) => name.endsWith('.png'))).toHaveLength(2);
+  });
+  it('are never written through a link that lies in their way', async () => {
+    await write('shots.jsonl', shots(1));
+    await ran(['run', 'shots.jsonl', '--no-download'], folder, gateway.url);
+    await writeFile(join(folder, 'theirs'), 'theirs');
+    await mkdir(join(folder, 'shots.jsonl-pictures'));
+    await symlink(join(folder, 'theirs'), join(folder, 'shots.jsonl-pictures', '.1-A0-0.png.part'));
+    expect((await run()).code).toBe(0);
+    expect(await readFile(join(folder, 'theirs'), 'utf8')).toBe('theirs');
+    expect(await pictures()).toEqual(['1-A0-0.png']);
+  });
+  it('are named by the state without a folder, or it is damaged', async () => {
+    await write('shots.jsonl', shots(1));
+    await run();
+    const state = await read('shots.jsonl.state.json');
+    const [id = ''] = Object.keys(state.pictures);
+    await writeFile(
+      join(folder, 'shots.jsonl.state.json'),
+      JSON.stringify({ ...state, pictures: { [id]: '../x.png' } }),
+    );
+    expect(await run()).toMatchObject({ code: 2, err: expect.stringContaining('damaged') });
+  });
+  it('stand in the order of the lines', async () => {
+    await write('shots.jsonl', shots(10));
+    await run();
+    expect((await pictures()).map((name) => name.slice(0, 3))).toEqual(
+      Array.from({ length: 10 }, (_, i) => `${String(i + 1).padStart(2, '0')}-`),
+    );
   });
   it('have names that every disk takes', async () => {
     await write('shots.jsonl', [
@@ -231,7 +431,7 @@ describe('Ctrl-C', () => {
     await until(async () => (await pictures()).length > 0, 'a picture', 20_000);
     first.child.kill('SIGINT');
     expect(await first.ended).toBe(130);
-    expect(first.err()).toMatch(/batch_\w+ is paused.*To go on: darkroom batch run shots\.jsonl/);
+    expect(first.err()).toMatch(/batch_\w+ is paused.*saved.*To go on:\n {2}darkroom batch run shots\.jsonl\n/);
     expect(gateway.batches()).toMatchObject([{ status: 'paused', items: 40 }]);
     gateway.pace = 100;
     const second = await run();

@@ -51,6 +51,14 @@ describe('a batch is named by its file or its id', () => {
     expect((await say('retry', 'shots.jsonl')).out).toContain('running');
     expect((await say('run', 'shots.jsonl')).out).toContain('3 of 3 succeeded');
   });
+  it('retry of one that has no failures is no fault', async () => {
+    await writeFile(join(folder, 'shots.jsonl'), '{"prompt":"a"}\n');
+    await say('run', 'shots.jsonl');
+    const { code, err, out } = await say('retry', 'shots.jsonl');
+    expect(code).toBe(0);
+    expect(err).toContain('nothing to try again');
+    expect(out).toContain('finished');
+  });
   it('a file that was never run, and a batch that is not there, are input errors', async () => {
     expect(await say('status', 'shots.jsonl')).toMatchObject({ code: 2, err: expect.stringContaining('batch status') });
     expect((await say('report', 'batch_01HWX2K8Y4N5R7P9Q1B3T6V8M0')).code).toBe(2);
@@ -70,14 +78,22 @@ describe('promote', () => {
       { from: expect.stringMatching(/^gen_/), model: 'flux-dev' },
       { from: expect.stringMatching(/^gen_/), model: 'flux-dev' },
     ]);
-    expect((await say('promote', 'shots.jsonl', '--model', 'flux-dev', '--items', '1,4')).code).toBe(0);
+    expect((await say('promote', 'shots.jsonl', '--model', 'flux-dev', '--items', '01,4')).code).toBe(0);
     expect(gateway.batches()).toHaveLength(2);
   });
   it('takes names of pictures, as they lie in the folder', async () => {
     await say('run', 'shots.jsonl');
-    await writeFile(join(folder, 'keys.txt'), '4-C-0.png\n');
+    await writeFile(join(folder, 'keys.txt'), 'shots.jsonl-pictures/4-C-0.png\n');
     expect((await say('promote', 'shots.jsonl', '--model', 'flux-dev', '--select', 'keys.txt')).code).toBe(0);
     expect(await made()).toEqual(['4-flux-dev-0.png']);
+  });
+  it('of a cap says how to make the rest', async () => {
+    await say('run', 'shots.jsonl');
+    const all = ['promote', 'shots.jsonl', '--model', 'flux-dev', '--succeeded'];
+    const first = await say(...all, '--max-credits', '1.5');
+    expect(first.out).toContain('1 of 2 succeeded');
+    expect(first.err).toContain(`\n  darkroom batch ${all.join(' ')} --max-credits 3\n`);
+    expect((await say(...all, '--max-credits', '3')).out).toContain('2 of 2 succeeded');
   });
   it('takes everything that succeeded', async () => {
     await say('run', 'shots.jsonl');

@@ -14,6 +14,7 @@ import {
   sayReport,
   saySpend,
   sayStanding,
+  workedOff,
 } from '../../src/cli/batch-text.ts';
 import type { BatchBody, DryRunBody, ReportBody } from '../../src/contract/batches.ts';
 
@@ -69,15 +70,31 @@ describe('while it runs', () => {
     expect(sayCounts(BATCH)).toBe('succeeded 1,190 · failed 14 · running 48 · queued 748');
     expect(saySpend(BATCH)).toBe('476 of 800 credits, 19.2 reserved, cap 900');
     expect(sayStanding(BATCH, { perMinute: 31.24 })).toMatch(
-      /^ 60 % {2}1,204 of 2,000 \| .* \| 31\.2 a minute, about 24 min left$/,
+      /^ 60 % {2}1,204 of 2,000 \| .* \| 31\.2 a minute, about 25 min left$/,
     );
+    expect(sayStanding(BATCH, { perMinute: null })).toMatch(/ \| about 24 min left$/);
   });
   it('says what holds it: breaker, halt, a person', () => {
     expect(sayHold(BATCH)).toBeNull();
     const tripped = { ...BATCH, breaker: { state: 'paused', trips: 1, resumes_at: '2026-04-29T21:00:00Z' } } as const;
     expect(sayHold(tripped)).toMatch(/^BREAKER: .*paused until \d\d:\d\d:\d\d \(trip 1\)$/);
-    expect(sayHold({ ...BATCH, status: 'halted' })).toContain('HALTED');
-    expect(sayHold({ ...BATCH, status: 'paused' })).toContain('darkroom batch resume');
+    const halted = { ...BATCH, status: 'halted', finished_at: BATCH.created_at } as const;
+    const trips = (n: number) => sayHold({ ...halted, breaker: { state: 'halted', trips: n, resumes_at: null } });
+    expect(trips(1)).toBe('HALTED by its breaker: too many items failed');
+    expect(trips(3)).toBe('HALTED by its breaker: too many items failed, 3 times in a row');
+    expect(sayHold({ ...BATCH, status: 'paused' })).toBe(
+      'paused by somebody; to go on: darkroom batch resume batch_01',
+    );
+  });
+  it('a cancelled one waits only for what runs', () => {
+    const cancelled = { ...BATCH, status: 'cancelled' } as const;
+    expect(sayHold(cancelled)).toBe('cancelled; what runs now still ends');
+    const queued = { ...cancelled, counts: { ...BATCH.counts, running: 0 } };
+    expect(sayHold(queued)).toBe('cancelled; clearing away');
+    expect(sayHold({ ...queued, finished_at: BATCH.created_at })).toBe('cancelled');
+  });
+  it('what is cancelled is no pace', () => {
+    expect(workedOff({ counts: { ...BATCH.counts, cancelled: 700 } })).toBe(1204);
   });
   it('the pace is that of the last minute, and unknown at first', () => {
     const pace = createPace();
@@ -114,6 +131,8 @@ describe('before it runs', () => {
     ['costs more than there is', { available: 1200 }, false, { go: false, code: 'insufficient_credits' }],
     ['has a cap above what there is', { available: 1200, max_credits: 1300 }, false, { go: false }],
     ['has a cap that is there', { available: 1200, max_credits: 1200 }, false, { go: true, maxCredits: 1200 }],
+    ['has no credits at all', { available: 0 }, true, { go: false, advice: 'Ask for more credits. Nothing was sent.' }],
+    ['has nothing left of its cap', { max_credits: 0 }, true, { go: false, code: 'budget_exceeded' }],
     ['may stop where the credits end', { available: 1200 }, true, { go: true, maxCredits: 1200 }],
     [
       'would fail altogether',
@@ -155,8 +174,9 @@ describe('the report', () => {
     const said = sayReport(REPORT, { pictures, reportFile: 'shots.report.json' });
     expect(said).toContain('spring: 1,994 of 2,000 succeeded in 3 h 12 min (finished, batch_01)');
     expect(said).toContain('failed 5 · timeout 1');
-    expect(said).toContain('line 730: safety_filter: The picture was withheld.');
-    expect(said).toContain('item 5: safety_filter');
+    expect(said).toContain(
+      '  6 items: safety_filter: The picture was withheld.\n    items 0, 1, 2, 3, 4, 5\n    "a red bottle xxx',
+    );
     expect(said).toContain('7,500 charged of 8,000 projected (-6.25 %)  LOOK: off by more than 5 %');
     expect(said).toContain('8.1 per item (half within 7.9, 95 % within 12)');
     expect(said).toContain('1,994 in shots-pictures');
@@ -175,13 +195,29 @@ describe('the report', () => {
     };
     const said = sayReport({ ...REPORT, failures: [halted, failure, halted] }, { pictures, reportFile: null });
     expect(said).toContain('line 730: safety_filter');
-    expect(said).toContain('2 items: batch_halted: Its batch halted.');
+    expect(said).toContain('2 items NOT MADE: batch_halted: Its batch halted.');
     expect(said).not.toContain('line 730: batch_halted');
+  });
+  it('tells a cause once, with the lines it struck', () => {
+    const failures = Array.from({ length: 14 }, (_, i) => ({ ...REPORT.failures[0], line: i + 3 }));
+    const said = sayReport({ ...REPORT, failures } as LinedReport, { pictures, reportFile: null });
+    expect(said).toContain('14 items: safety_filter');
+    expect(said).toContain('    lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 and 2 more\n');
+  });
+  it('a difference that the cap made is no surprise', () => {
+    const failure = REPORT.failures[0] as LinedReport['failures'][number];
+    const failures = [{ ...failure, error: { ...failure.error, code: 'budget_exceeded' as const } }];
+    const said = sayReport({ ...REPORT, failures }, { pictures, reportFile: null });
+    expect(said).toContain('7,500 charged of 8,000 projected (-6.25 %)  1 item not made');
+    expect(said).not.toContain('LOOK');
   });
   it('shows twenty failures of many', () => {
     const many = {
       ...REPORT,
-      failures: Array.from({ length: 50 }, () => REPORT.failures[0] as LinedReport['failures'][number]),
+      failures: Array.from({ length: 50 }, (_, i) => ({
+        ...(REPORT.failures[0] as LinedReport['failures'][number]),
+        reason: `Broken pixel ${i}.`,
+      })),
     };
     expect(sayReport(many, { pictures, reportFile: null })).toContain('… and 30 more');
   });
