@@ -4,7 +4,6 @@ import { BatchRequest } from '../../src/contract/batches.ts';
 import type { GenerationRequest } from '../../src/contract/generations.ts';
 import type { Generation, Status } from '../../src/domain/generation.ts';
 import type { BatchNow } from '../../src/engine/gateway.ts';
-import { settle } from '../harness/manual-clock.ts';
 import type { House } from './house.ts';
 
 export type Asked = Omit<Partial<ReturnType<typeof BatchRequest.parse>>, 'items' | 'breaker'> & {
@@ -19,7 +18,7 @@ export const request = (asked: Asked): BatchRequest => BatchRequest.parse(asked)
 
 export async function make(house: House, asked: Asked): Promise<BatchNow> {
   const made = await house.gateway.batches.create(house.admin, request(asked));
-  await settle(30);
+  await house.clock.settle(30);
   return made;
 }
 
@@ -36,7 +35,7 @@ export async function until(
     const seen = await now(house, id);
     if (holds(seen)) return seen;
     await house.clock.advance(stepMs);
-    await settle(20);
+    await house.clock.settle(20);
   }
   throw new Error(`it never came about: ${JSON.stringify(await now(house, id))}`);
 }

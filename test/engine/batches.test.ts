@@ -227,61 +227,6 @@ describe('a projection', () => {
   });
 });
 
-describe('the cap', () => {
-  it('is never crossed, however many are in work', async () => {
-    plan({ runMs: 700 });
-    const { batch } = await make(house, { items: shots(30), max_credits: 21, concurrency: 20 });
-    const done = await until(
-      house,
-      batch.id,
-      ({ batch: b, tally }) => {
-        expect(tally.charged + tally.reserved).toBeLessThanOrEqual(21 * CREDIT);
-        return b.finishedAt !== null;
-      },
-      100,
-    );
-    expect(done.tally).toMatchObject({ counts: { succeeded: 10, cancelled: 20 }, charged: 20 * CREDIT });
-    expect(new Set(codes(await itemsOf(house, batch.id, 'cancelled')))).toEqual(new Set(['budget_exceeded']));
-  });
-  it('lets a smaller item behind a big one through, and what failed gives its share back', async () => {
-    plan((prompt) => (prompt === 'bad' ? { fail: 'safety_filter' } : {}));
-    const items = [
-      { prompt: 'bad' },
-      { prompt: 'big', n: 2 },
-      { prompt: 'small', model: 'cheap' },
-      { prompt: 'small too', model: 'cheap' },
-    ];
-    const { batch } = await make(house, { items, max_credits: 4, concurrency: 4 });
-    const all = await itemsOf(house, batch.id);
-    expect(all.map((g) => g.reserved / CREDIT)).toEqual([2, 0, 1, 1]);
-    await ended(house, batch.id);
-    expect(codes(await itemsOf(house, batch.id))).toEqual([
-      'safety_filter',
-      'budget_exceeded',
-      'succeeded',
-      'succeeded',
-    ]);
-  });
-  it('makes an item wait for a reservation that may come back', async () => {
-    plan((prompt) => (prompt === 'bad' ? { fail: 'safety_filter' } : {}));
-    const { batch } = await make(house, { items: [{ prompt: 'bad' }, { prompt: 'good' }], max_credits: 2 });
-    expect((await now(house, batch.id)).tally).toMatchObject({ held: 1, reserved: 2 * CREDIT });
-    expect((await ended(house, batch.id)).tally.counts).toMatchObject({ failed: 1, succeeded: 1 });
-  });
-  it('that fits nothing cancels all', async () => {
-    const { batch } = await make(house, { items: shots(120), max_credits: 1 });
-    expect((await ended(house, batch.id)).tally.counts.cancelled).toBe(120);
-    expect(house.fakes.works).toEqual([]);
-  });
-  it('of what the workspace has left cancels the rest too', async () => {
-    const { batch } = await make(house, { items: shots(8), concurrency: 2 });
-    await house.gateway.grant('studio', -992 * CREDIT, null);
-    const done = await ended(house, batch.id);
-    expect(done.tally.counts).toMatchObject({ succeeded: 4, cancelled: 4 });
-    expect(new Set(codes(await itemsOf(house, batch.id, 'cancelled')))).toEqual(new Set(['insufficient_credits']));
-  });
-});
-
 describe('a full queue', () => {
   it('is waited for', async () => {
     await house[Symbol.asyncDispose]();
@@ -357,43 +302,6 @@ describe('two thousand items', () => {
   }, 120_000);
 });
 
-describe('pausing', () => {
-  it('starts nothing more, queued items of it included, and lets what runs finish', async () => {
-    plan({ runMs: 2000 });
-    const { batch } = await make(house, { items: shots(20), concurrency: 10 });
-    await house.clock.advance(500);
-    const paused = await desk().pause(house.admin, batch.id);
-    expect(paused).toMatchObject({ batch: { status: 'paused' }, etaSeconds: null });
-    await house.clock.advance(30_000);
-    const { tally } = await now(house, batch.id);
-    expect(tally.counts).toMatchObject({ succeeded: 4, queued: 16, running: 0 });
-    const waiting = await itemsOf(house, batch.id, 'queued');
-    for (const g of [waiting[0], waiting.at(-1)]) expect(g && house.gateway.view(g, '').queue?.reason).toBe('paused');
-    expect((await desk().pause(house.admin, batch.id)).batch.seq).toBe(paused.batch.seq);
-    await desk().extend(house.admin, batch.id, shots(2));
-    await house.clock.advance(10_000);
-    expect((await now(house, batch.id)).tally.counts.queued).toBe(18);
-    expect((await desk().resume(house.admin, batch.id)).batch.status).toBe('running');
-    expect((await ended(house, batch.id)).tally.counts.succeeded).toBe(22);
-  });
-  it('does not keep a batch open whose last items end meanwhile', async () => {
-    const { batch } = await make(house, { items: shots(2) });
-    await house.clock.advance(100);
-    await desk().pause(house.admin, batch.id);
-    expect((await ended(house, batch.id)).batch.status).toBe('finished');
-  });
-  it('holds over a crash', async () => {
-    const { batch } = await make(house, { items: shots(10), concurrency: 6 });
-    await desk().pause(house.admin, batch.id);
-    await house.crashAndRestart();
-    await house.clock.advance(60_000);
-    expect((await now(house, batch.id)).tally.counts.queued).toBeGreaterThanOrEqual(6);
-    await desk().resume(house.admin, batch.id);
-    expect((await ended(house, batch.id)).tally).toMatchObject({ counts: { succeeded: 10 }, charged: 20 * CREDIT });
-    expect(house.fakes.works).toHaveLength(10);
-  });
-});
-
 describe('what waits', () => {
   it('knows its place and when it will be done', async () => {
     plan({ runMs: 10_000 });
@@ -408,74 +316,5 @@ describe('what waits', () => {
     expect((await now(house, batch.id)).etaSeconds).toBeGreaterThan(20);
     expect((await now(house, batch.id)).etaSeconds).toBeLessThan(45);
     expect((await ended(house, batch.id)).etaSeconds).toBeNull();
-  });
-});
-
-describe('cancelling', () => {
-  it('answers at once; what is queued, held or running follows', async () => {
-    plan({ runMs: 60_000 });
-    const { batch } = await make(house, { items: shots(300), concurrency: 20 });
-    await house.clock.advance(500);
-    const answer = await desk().cancel(house.admin, batch.id);
-    expect(answer.batch).toMatchObject({ status: 'cancelled', finishedAt: null });
-    expect((await desk().cancel(house.admin, batch.id)).batch.status).toBe('cancelled');
-    const done = await ended(house, batch.id);
-    expect(done).toMatchObject({ batch: { status: 'cancelled' }, tally: { counts: { cancelled: 300 }, reserved: 0 } });
-    expect(new Set(codes(await itemsOf(house, batch.id)))).toEqual(new Set(['cancelled_by_caller']));
-    expect(house.fakes.works.every((w) => w.state === 'cancelled')).toBe(true);
-    for (const move of [desk().pause, desk().resume, desk().retryFailed])
-      await expect(move(house.admin, batch.id)).rejects.toMatchObject({ failure: { code: 'conflict' } });
-    expect(await house.gateway.credits(house.admin)).toEqual({ balance: 1000 * CREDIT, reserved: 0 });
-  });
-  it('goes on after a crash', async () => {
-    plan({ runMs: 60_000 });
-    const { batch } = await make(house, { items: shots(200), concurrency: 20 });
-    await house.clock.advance(500);
-    await desk().cancel(house.admin, batch.id);
-    await house.crashAndRestart();
-    expect((await ended(house, batch.id)).tally.counts.cancelled).toBe(200);
-    await house.clock.advance(60_000);
-    expect(house.fakes.works.filter((w) => w.state === 'done')).toEqual([]);
-  });
-  it('settles an empty batch, and leaves one alone that has ended', async () => {
-    const empty = await make(house, {});
-    await desk().cancel(house.admin, empty.batch.id);
-    expect((await ended(house, empty.batch.id)).batch.status).toBe('cancelled');
-    const { batch } = await make(house, { items: shots(1) });
-    await ended(house, batch.id);
-    expect((await desk().cancel(house.admin, batch.id)).batch.status).toBe('finished');
-  });
-  it('of one item is that item’s alone', async () => {
-    const { batch } = await make(house, { items: shots(6), concurrency: 1 });
-    const last = (await itemsOf(house, batch.id)).at(-1);
-    await house.gateway.cancel(house.admin, last?.id as string);
-    expect((await ended(house, batch.id)).tally.counts).toMatchObject({ succeeded: 5, cancelled: 1 });
-  });
-});
-
-describe('a crash', () => {
-  it('between acceptance and the first hand-over loses nothing', async () => {
-    const { batch } = await desk().create(house.admin, request({ items: shots(10) }));
-    await house.crashAndRestart();
-    expect((await ended(house, batch.id)).tally).toMatchObject({ counts: { succeeded: 10 }, charged: 20 * CREDIT });
-    expect(house.fakes.works).toHaveLength(10);
-  });
-  it('again and again renders nothing twice and bills nothing twice', async () => {
-    plan({ runMs: 3000 });
-    const { batch } = await make(house, { items: shots(24), max_credits: 40, concurrency: 7 });
-    for (let crash = 0; crash < 5; crash++) {
-      await house.clock.advance(700 + crash * 900);
-      await settle(crash * 7);
-      await house.crashAndRestart();
-      const { tally } = await now(house, batch.id);
-      expect(tally.charged + tally.reserved).toBeLessThanOrEqual(40 * CREDIT);
-    }
-    expect((await ended(house, batch.id)).tally).toMatchObject({
-      counts: { succeeded: 20, cancelled: 4 },
-      charged: 40 * CREDIT,
-      reserved: 0,
-    });
-    expect(house.fakes.works).toHaveLength(20);
-    expect(await house.gateway.credits(house.admin)).toEqual({ balance: 960 * CREDIT, reserved: 0 });
   });
 });

@@ -136,7 +136,13 @@ export async function openHouse({
 }: HouseOptions = {}): Promise<House> {
   const directory = await mkdtemp(join(tmpdir(), 'darkroom-engine-'));
   const site = await engine.site();
-  const clock = new ManualClock();
+  const calls = { made: 0, open: 0 };
+  const clock = new ManualClock(undefined, async (turns) => {
+    for (let seen = -1; calls.open > 0 || calls.made !== seen; ) {
+      seen = calls.made;
+      await settle(turns);
+    }
+  });
   const system = { ...realSystem(clock), ...outside };
   const fakes = fakeBackends(clock);
   const media = memoryMedia();
@@ -179,7 +185,7 @@ export async function openHouse({
   const open = async () => {
     const life = { alive: true, full: false };
     const real = await openStore({ ...site.location, clock });
-    const store = mortal(through(real), life);
+    const store = through(mortal(real, life, calls));
     const fleet = await openFleet({
       specs,
       runtime: real.nodes,
@@ -189,7 +195,7 @@ export async function openHouse({
       directory,
     });
     const gateway = await openGateway({ system, store, fleet, media, catalog, settings: all }, ADMIN_KEY);
-    await settle();
+    await clock.settle();
     await clock.advance(1);
     return { store, fleet, gateway, life, real };
   };
@@ -245,18 +251,29 @@ export async function openHouse({
 
 const WRITES = new Set(['append', 'insert', 'attempted']);
 
-/** A store that can run full, and that a killed process can no longer reach: after death nothing it was asked ever answers. */
-function mortal<T extends object>(of: T, life: { alive: boolean; full: boolean }): T {
+/**
+ * A store that can run full, and that a killed process can no longer reach: after death nothing it was asked ever answers.
+ * It counts what it was asked, so that the clock can let all of it be answered before it moves on.
+ */
+function mortal<T extends object>(
+  of: T,
+  life: { alive: boolean; full: boolean },
+  calls: { made: number; open: number },
+): T {
   return new Proxy(of, {
     get(target, name, receiver) {
       const value: unknown = Reflect.get(target, name, receiver);
-      if (typeof value === 'object' && value !== null) return mortal(value, life);
+      if (typeof value === 'object' && value !== null) return mortal(value, life, calls);
       if (typeof value !== 'function') return value;
       return (...args: unknown[]) => {
         if (!life.alive) return new Promise(() => {});
         if (life.full && WRITES.has(String(name))) return Promise.reject(new Error('no space left on device'));
         const result: unknown = value.apply(target, args);
-        return result instanceof Promise ? result.then((v) => (life.alive ? v : new Promise(() => {}))) : result;
+        if (!(result instanceof Promise)) return result;
+        calls.made++;
+        calls.open++;
+        const answered = result.finally(() => void calls.open--);
+        return answered.then((v) => (life.alive ? v : new Promise(() => {})));
       };
     },
   });

@@ -1,4 +1,4 @@
-// A clock that moves only when told. `advance` runs due timers in order and lets promises settle in between.
+// A clock that moves only when told. `advance` runs due timers in order and lets what they set off settle in between.
 
 import { type Clock, sleepOn } from '../../src/system/system.ts';
 
@@ -14,10 +14,14 @@ export class ManualClock implements Clock {
   #order = 0;
   #timers = new Set<Timer>();
 
-  constructor(start = Date.UTC(2026, 3, 30, 9, 17, 42)) {
+  /** `rest`: lets everything run that needs no timer. */
+  constructor(start = Date.UTC(2026, 3, 30, 9, 17, 42), rest = settle) {
     this.#now = start;
     this.#start = start;
+    this.settle = rest;
   }
+
+  readonly settle: (turns?: number) => Promise<void>;
 
   /** What someone added to the wall clock; the monotonic one knows nothing of it. */
   #set = 0;
@@ -44,17 +48,17 @@ export class ManualClock implements Clock {
 
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
-    await settle();
+    await this.settle();
     for (;;) {
       const due = [...this.#timers].filter((t) => t.at <= end).sort((a, b) => a.at - b.at || a.order - b.order)[0];
       if (!due) break;
       this.#timers.delete(due);
       this.#now = Math.max(this.#now, due.at);
       due.fn();
-      await settle();
+      await this.settle();
     }
     this.#now = end;
-    await settle();
+    await this.settle();
   }
 }
 
