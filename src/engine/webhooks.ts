@@ -1,13 +1,13 @@
-// Webhooks as doors ask for them: receivers, secrets, the log, pings and redeliveries. Sending is deliveries.ts.
+// Webhooks as doors ask for them: receivers, secrets, the log, pings and redeliveries. Sending is sender.ts.
 
 import { type HookHealth, pingBody } from '../contract/webhooks.ts';
 import type { Caller } from '../domain/caller.ts';
 import { type Delivery, type DeliveryState, type HookEvent, rotated, type Webhook } from '../domain/delivery.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Page } from '../store/store.ts';
-import type { Sender } from './deliveries.ts';
 import { refuseUrl } from './inputs.ts';
 import type { Rooms } from './rooms.ts';
+import type { Sender } from './sender.ts';
 import { defaultSecrets, newSecret } from './signing.ts';
 
 export interface NewWebhook {

@@ -16,6 +16,23 @@ const create = async ({ house }: Hooked, url: string) =>
   (await house.gateway.webhooks.create(house.admin, { url, events: HOOK_EVENTS, description: null })).webhook;
 const ping = ({ house }: Hooked, id: string) => house.gateway.webhooks.ping(house.admin, id);
 const pings = (h: Hooked, id: string, count: number) => Promise.all(Array.from({ length: count }, () => ping(h, id)));
+/** One that waits for a URL of its own. */
+const direct = ({ house }: Hooked, n: number, url: string, over: Partial<Delivery> = {}): Delivery => ({
+  id: `msg_${String(n).padStart(26, '0')}`,
+  workspaceId: house.admin.workspace.id,
+  webhookId: null,
+  url,
+  event: 'ping',
+  generationId: null,
+  batchId: null,
+  createdAt: house.clock.now(),
+  since: house.clock.now(),
+  state: 'pending',
+  nextAttemptAt: house.clock.now(),
+  body: '{}',
+  attempts: [],
+  ...over,
+});
 const state = async ({ house }: Hooked, id: string) => (await house.gateway.webhooks.get(house.admin, id)).health;
 
 /** Nothing is due and nothing is under way. */
@@ -165,25 +182,11 @@ describe('a receiver', () => {
     const h = await hooked(IDLE);
     const [deaf, near, far] = [await h.receiver('hang'), await h.receiver(), await h.receiver()];
     const { id } = await h.house.gateway.createWorkspace({ name: 'theirs', credits: 0, limits: {} });
-    const at = h.house.clock.now();
-    const ping = (n: number, url: string, workspaceId = h.house.admin.workspace.id): Delivery => ({
-      id: `msg_${String(n).padStart(26, '0')}`,
-      workspaceId,
-      webhookId: null,
-      url,
-      event: 'ping',
-      generationId: null,
-      batchId: null,
-      createdAt: at,
-      since: at,
-      state: 'pending',
-      nextAttemptAt: at + (n >= 2_500 ? 1 : 0),
-      body: '{}',
-      attempts: [],
-    });
     const { deliveries } = h.house.store;
-    await Promise.all(Array.from({ length: 2_500 }, (_, n) => deliveries.add(ping(n, `${deaf.url}/${n}`))));
-    await Promise.all([deliveries.add(ping(2_500, near.url)), deliveries.add(ping(2_501, far.url, id))]);
+    await Promise.all(Array.from({ length: 2_100 }, (_, n) => deliveries.add(direct(h, n, `${deaf.url}/${n}`))));
+    const due = { nextAttemptAt: h.house.clock.now() + 1 };
+    await deliveries.add(direct(h, 2_100, near.url, due));
+    await deliveries.add(direct(h, 2_101, far.url, { ...due, workspaceId: id }));
     await h.house.clock.advance(1);
     await pings(h, (await create(h, deaf.url)).id, 1);
     await h.calls(near, 1);
@@ -191,6 +194,26 @@ describe('a receiver', () => {
     await h.calls(deaf, 8);
     await settle(20);
     expect(deaf.most).toBe(8);
+  });
+
+  it('with many URLs gets all of them, and those that wait their turn are not read again after each', async () => {
+    const h = await hooked(IDLE);
+    const [r, first] = [await h.receiver(), await h.receiver()];
+    const { deliveries } = h.house.store;
+    let reads = 0;
+    const receivers = deliveries.receivers;
+    Object.assign(deliveries, {
+      receivers(now: number, limit: number) {
+        reads++;
+        return receivers(now, limit);
+      },
+    });
+    await Promise.all(Array.from({ length: 2_100 }, (_, n) => deliveries.add(direct(h, n, `${r.url}/${n}`))));
+    await ping(h, (await create(h, first.url)).id);
+    await h.calls(r, 2_100);
+    expect(r.most).toBeLessThanOrEqual(8);
+    expect([new Set(r.calls.map((call) => call.id)).size, r.calls.length]).toEqual([2_100, 2_100]);
+    expect(reads).toBeLessThan(20);
   });
 
   it('that never answers keeps nobody busy, and others are tried at their time', async () => {
