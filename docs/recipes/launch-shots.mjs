@@ -1,7 +1,9 @@
 // Four launch shots at once: is there enough credit, draw them side by side, soften the one that is refused, and end
 // with a URL and a model for each, or one error that says what to do.
 //
-//   DARKROOM_URL=http://127.0.0.1:8787 DARKROOM_KEY=dk_… node launch-shots.mjs
+// In a checkout, once: `npm ci && npm run build` (makes the client that is imported here). Then, while a gateway runs:
+//
+//   DARKROOM_URL=http://127.0.0.1:8787 DARKROOM_KEY="$(cat data/admin-key)" node docs/recipes/launch-shots.mjs
 
 import { createClient, DarkroomError } from 'darkroom/client';
 
@@ -29,10 +31,22 @@ const requests = shots.map((shot, index) => ({
   idempotency_key: `launch-shots-v1-${index + 1}`,
 }));
 
+/** What people can act on, without a stack; a fault of this program keeps its own. */
+function say(error) {
+  if (!(error instanceof DarkroomError)) throw error;
+  return `${error.code}: ${error.message} ${error.advice}`;
+}
+
 // Pre-flight: what would these cost, and is that there? Nothing is stored.
-const plan = await client.batches.dryRun({ items: requests });
+const plan = await client.batches.dryRun({ items: requests }).catch((error) => {
+  console.error(say(error));
+  process.exit(1);
+});
 console.log(`${plan.items} shots, ${plan.projected_credits} credits of ${plan.available}`);
-if (!plan.fits) throw new Error('not enough credits for all four: nothing was sent');
+if (!plan.fits) {
+  console.error('Not enough credits for all four: nothing was sent.');
+  process.exit(1);
+}
 
 const results = await Promise.allSettled(requests.map((request) => client.generate(request)));
 for (const [index, result] of results.entries()) {
@@ -40,8 +54,6 @@ for (const [index, result] of results.entries()) {
     const { model, seed, url, credits_charged, attempts } = result.value;
     const softened = attempts.length > 1 ? ', softened' : '';
     console.log(`shot ${index + 1}: ${model}, seed ${seed}, ${credits_charged} credits${softened}: ${url}`);
-  } else if (result.reason instanceof DarkroomError) {
-    console.log(`shot ${index + 1}: ${result.reason.code}: ${result.reason.message} ${result.reason.advice}`);
-  } else throw result.reason;
+  } else console.log(`shot ${index + 1}: ${say(result.reason)}`);
 }
 process.exitCode = results.every((r) => r.status === 'fulfilled') ? 0 : 1;

@@ -1,14 +1,24 @@
 // A receiver that keeps a table up to date: one row per generation, however often and in whatever order its webhooks
 // arrive. Needs the package `standardwebhooks` and Node 24 or newer (for node:sqlite).
 //
-//   WEBHOOK_SECRET=whsec_… node webhook-receiver.mjs 9000 shots.db
+// Register it first; the gateway answers with the secret, once:
+//
+//   darkroom webhooks add http://10.0.0.5:9000/          # this machine, as the gateway reaches it
+//   WEBHOOK_SECRET=whsec_… node webhook-receiver.mjs 9000 shots.db 0.0.0.0
+//
+// An address inside your network (127.0.0.1 too) must be allowed in the gateway's config/darkroom.yaml before:
+//   outbound: {allow_private: ["10.0.0.0/8"]}
 
 import { createServer } from 'node:http';
 import { DatabaseSync } from 'node:sqlite';
 import { Webhook } from 'standardwebhooks';
 
-const [port = '9000', file = 'shots.db'] = process.argv.slice(2);
-const secret = new Webhook(process.env.WEBHOOK_SECRET ?? '');
+const [port = '9000', file = 'shots.db', host = '127.0.0.1'] = process.argv.slice(2);
+if (!process.env.WEBHOOK_SECRET) {
+  console.error('Set WEBHOOK_SECRET to what "darkroom webhooks add http://…/" printed (or "darkroom webhooks rotate wh_…").');
+  process.exit(2);
+}
+const secret = new Webhook(process.env.WEBHOOK_SECRET);
 const db = new DatabaseSync(file);
 db.exec(`
   pragma journal_mode = wal;
@@ -59,4 +69,4 @@ const server = createServer(async (request, response) => {
     response.writeHead(error?.name === 'WebhookVerificationError' ? 401 : 500).end();
   }
 });
-server.listen(Number(port), '127.0.0.1', () => console.log(`listening on http://127.0.0.1:${server.address().port}`));
+server.listen(Number(port), host, () => console.log(`listening on http://${host}:${server.address().port}`));

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
 const Schema = z.record(z.string(), z.unknown());
-const Content = z.record(z.string(), z.object({ schema: Schema }));
+const Content = z.record(z.string(), z.object({ schema: Schema, example: z.unknown().optional() }));
 const Parameter = z.object({ in: z.string(), name: z.string(), required: z.boolean().optional(), schema: Schema });
 /** What every door has is told once, at the top. */
 const Shared = z.object({ $ref: z.string() });
@@ -167,20 +167,13 @@ function boundsOf(schema: JsonSchema): string {
   return told.map(([key, sign]) => `${escaped(sign)} ${escaped(schema[key])}`).join(', ');
 }
 
-const EXAMPLES: Readonly<Record<string, string>> = {
-  '/v1/generations': '{"prompt": "a lighthouse in fog", "size": "1024x1024"}',
-  '/v1/nodes': '{"id": "rack-1", "kind": "comfyui", "url": "http://10.0.0.11:8188"}',
-  '/v1/admin/workspaces': '{"name": "campaigns", "credits": 500}',
-  '/v1/admin/workspaces/{id}/keys': '{"name": "agent", "scopes": ["generate"]}',
-  '/v1/admin/workspaces/{id}/credits': '{"amount": 250, "note": "May"}',
-};
-
 function curl(method: string, path: string, o: Operation, baseUrl: string): string {
   if (path === '/v1/events')
     return `websocat -H "Authorization: Bearer $DARKROOM_KEY" ${baseUrl.replace(/^http/, 'ws')}${path}`;
   const parts = [`curl ${method === 'get' ? '' : `-X ${method.toUpperCase()} `}${baseUrl}${path}`];
   if (o.security?.length !== 0) parts.push('-H "Authorization: Bearer $DARKROOM_KEY"');
-  if (o.requestBody) parts.push(`-d '${EXAMPLES[path] ?? '{}'}'`);
-  if (path === '/v1/uploads') parts.push('-F file=@picture.png');
+  const { 'application/json': json, 'multipart/form-data': form } = o.requestBody?.content ?? {};
+  if (json) parts.push("-H 'Content-Type: application/json'", `-d '${JSON.stringify(json.example ?? {})}'`);
+  if (form) parts.push('-F file=@picture.png');
   return parts.join(' \\\n  ');
 }

@@ -12,6 +12,8 @@ import {
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
 import { ErrorBody } from '../../contract/errors.ts';
+import type { Scope } from '../../domain/caller.ts';
+import { EXAMPLES } from './examples.ts';
 import { Common, RequestId, RetryAfter } from './headers.ts';
 import { NoQuery, type Outcome, type Route } from './route.ts';
 
@@ -29,7 +31,7 @@ const FILE: ZodOpenApiContentObject = {
 export function openApi(routes: readonly Route[]): ReturnType<typeof createDocument> {
   const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
   for (const row of routes) {
-    const path = row.path.replace(/:(\w+)/g, '{$1}');
+    const path = pathOf(row);
     paths[path] = { ...paths[path], [row.method]: operationOf(row) };
   }
   const document: ZodOpenApiObject = {
@@ -46,6 +48,8 @@ export function openApi(routes: readonly Route[]): ReturnType<typeof createDocum
   return createDocument(document, { override: plainly });
 }
 
+const pathOf = ({ path }: Route): string => path.replace(/:(\w+)/g, '{$1}');
+
 /** Leaves out what validators make of a type and nobody reads; answers may gain fields. */
 const plainly: NonNullable<CreateDocumentOptions['override']> = ({ jsonSchema, io }) => {
   if (jsonSchema.format === 'date-time') delete jsonSchema.pattern;
@@ -55,8 +59,11 @@ const plainly: NonNullable<CreateDocumentOptions['override']> = ({ jsonSchema, i
   delete jsonSchema.maximum;
 };
 
+/** Who has more than they were asked for. */
+const INCLUDED: Partial<Record<Scope, string>> = { read: ' (`generate` includes it)' };
+
 function operationOf(row: Route): ZodOpenApiOperationObject {
-  const needs = row.scope === null ? 'Open.' : `Needs the scope \`${row.scope}\`.`;
+  const needs = row.scope === null ? 'Open.' : `Needs the scope \`${row.scope}\`${INCLUDED[row.scope] ?? ''}.`;
   return {
     operationId: `${row.method}${row.path.replace(/[^A-Za-z0-9]+(\w?)/g, (_all, letter: string) => letter.toUpperCase())}`,
     tags: [row.tag],
@@ -73,7 +80,10 @@ function operationOf(row: Route): ZodOpenApiOperationObject {
 }
 
 function contentOf(row: Route): Pick<ZodOpenApiOperationObject, 'requestBody'> {
-  if (row.body) return { requestBody: { required: true, content: { 'application/json': { schema: row.body } } } };
+  const example = EXAMPLES[`${row.method} ${pathOf(row)}`];
+  const shown = example === undefined ? {} : { example };
+  if (row.body)
+    return { requestBody: { required: true, content: { 'application/json': { schema: row.body, ...shown } } } };
   return row.file ? { requestBody: { required: true, content: FILE } } : {};
 }
 

@@ -25,10 +25,10 @@ const ONE = `${ROOT}/:id`;
 const SECRET = { 'cache-control': 'no-store' };
 const shared = { tag: TAG, scope: 'webhooks' } as const;
 
-/** Fixed paths come first: `secret` and `deliveries` are no ids. */
+/** As they are read: the webhooks, then what was sent, then the secret of all others. Fixed paths come before ids. */
 export function webhookRoutes(gateway: Pick<Gateway, 'webhooks'>): readonly Route[] {
   const { webhooks } = gateway;
-  return [...secretRoutes(webhooks), ...deliveryRoutes(webhooks), ...hookRoutes(webhooks)];
+  return [...rootRoutes(webhooks), ...deliveryRoutes(webhooks), ...secretRoutes(webhooks), ...hookRoutes(webhooks)];
 }
 
 function secretRoutes(webhooks: HookDesk): readonly Route[] {
@@ -98,7 +98,7 @@ function deliveryRoutes(webhooks: HookDesk): readonly Route[] {
   ];
 }
 
-function hookRoutes(webhooks: HookDesk): readonly Route[] {
+function rootRoutes(webhooks: HookDesk): readonly Route[] {
   return [
     route({
       ...shared,
@@ -125,6 +125,11 @@ function hookRoutes(webhooks: HookDesk): readonly Route[] {
         return json({ data: page.data.map(shown), next_cursor: page.next });
       },
     }),
+  ];
+}
+
+function hookRoutes(webhooks: HookDesk): readonly Route[] {
+  return [
     route({
       ...shared,
       method: 'get',
