@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { DEFAULT_BREAKER } from '../../src/domain/breaker.ts';
 import type { Generation } from '../../src/domain/generation.ts';
 import { createBook, type Work } from '../../src/engine/batch-book.ts';
+import type { Recorder } from '../../src/engine/record.ts';
 import type { Recorded, Store } from '../../src/store/store.ts';
 import { admitted, batch, created, items } from '../store/batch-drafts.ts';
 import { appended, requeued, started, succeeded, workspace } from '../store/drafts.ts';
@@ -27,6 +28,9 @@ async function reopened(meanwhile: (running: readonly Generation[]) => Promise<u
   const running: Generation[] = [];
   for (const g of await admitted(store, of.id)) running.push(await appended(store, g, started()));
   let tell: (recorded: readonly Recorded[]) => void = () => {};
+  const onMove: Recorder['onMove'] = (listener) => {
+    tell = listener;
+  };
   let looked = false;
   const looking: Store['batches'] = {
     ...store.batches,
@@ -38,7 +42,7 @@ async function reopened(meanwhile: (running: readonly Generation[]) => Promise<u
       return store.batches.items(...asked);
     },
   };
-  const book = createBook({ ...store, batches: looking }, { onMove: (listener) => void (tell = listener) }, () => {});
+  const book = createBook({ ...store, batches: looking }, { onMove }, () => {});
   book.open([of]);
   const untold: Recorded[] = [];
   store.onCommit((recorded) => void untold.push(...recorded));
