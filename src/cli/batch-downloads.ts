@@ -12,6 +12,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { Client } from '../client/client.ts';
 import type { GenerationBody, OutputBody } from '../contract/generations.ts';
 import type { StateFile } from './batch-state.ts';
+import { extensionOf } from './pictures.ts';
 
 type Output = ReturnType<typeof OutputBody.parse>;
 
@@ -152,8 +153,3 @@ async function hashOf(path: string): Promise<string | null> {
     return null;
   }
 }
-
-const EXTENSIONS: Readonly<Record<string, string>> = { 'image/jpeg': 'jpg', 'audio/mpeg': 'mp3', 'text/plain': 'txt' };
-
-const extensionOf = (mediaType: string): string =>
-  EXTENSIONS[mediaType] ?? (/^\w+\/(?:x-)?([a-z0-9]+)/.exec(mediaType)?.[1] || 'bin');

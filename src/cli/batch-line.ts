@@ -2,14 +2,12 @@
 
 import { createClient } from '../client/client.ts';
 import type { Line } from './batch-begin.ts';
-import { CommandError } from './failing.ts';
-import { locate, type RemoteOptions } from './remote.ts';
+import { locate, noKey, type RemoteOptions } from './remote.ts';
 
 /** Throws as `connect` does. */
 export async function openLine(options: RemoteOptions): Promise<Line> {
   const { url, key } = await locate(options);
-  if (key === null)
-    throw new CommandError('unauthenticated', `There is no key for ${url}.`, 'Give one with DARKROOM_KEY.');
+  if (key === null) throw noKey(url);
   let tell: (reason: string | null) => void = () => {};
   let silent = false;
   const heard = (answers: boolean) => {

@@ -26,6 +26,7 @@ const KINDS: Readonly<Record<string, keyof Missing>> = {
   cancelled_by_admin: 'stopped',
   invalid_request: 'faulty',
   unknown_model: 'faulty',
+  model_gone: 'faulty',
   unsupported_input: 'faulty',
   idempotency_conflict: 'faulty',
   too_large: 'faulty',

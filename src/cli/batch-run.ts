@@ -2,7 +2,6 @@
 // again; Ctrl-C pauses the batch where it runs, and the next run goes on.
 
 import { readFile, writeFile } from 'node:fs/promises';
-import { relative } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Client, ItemBody } from '../client/client.ts';
 import type { BatchBody, DryRunBody, ReportBody } from '../contract/batches.ts';
@@ -16,7 +15,7 @@ import { openState, type StateFile } from './batch-state.ts';
 import { endedOf, fitted, judgeProjection, number, sayProjection, sayReport, withLines } from './batch-text.ts';
 import { EXIT, InputError } from './failing.ts';
 import { interruption } from './interruption.ts';
-import { readyFolder } from './pictures.ts';
+import { near, readyFolder } from './pictures.ts';
 import { answer, note } from './table.ts';
 import { count, styled } from './words.ts';
 
@@ -209,12 +208,6 @@ async function layOnDesk(desk: Desk, report: ReportBody): Promise<number> {
 export function exitOf({ status, counts, total }: ReportBody, notFetched: number, strict: boolean): number {
   if (status !== 'finished' || counts.succeeded === 0) return EXIT.failed;
   return strict && (counts.succeeded < total || notFetched > 0) ? EXIT.failed : EXIT.done;
-}
-
-/** A path as a person would type it here. */
-function near(path: string): string {
-  const shorter = relative(process.cwd(), path);
-  return shorter.startsWith('..') || shorter === '' ? path : shorter;
 }
 
 /** Throws InputError where it cannot be read. */

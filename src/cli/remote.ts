@@ -7,8 +7,6 @@ import { CommandError, InputError } from './failing.ts';
 import { type Environment, localKey, localPort } from './local.ts';
 import { DEFAULT_PROFILE, profileFile, readProfile } from './profile.ts';
 
-export { CommandError, EXIT, exitCodeOf, fail, InputError } from './failing.ts';
-
 export interface RemoteOptions {
   readonly url?: string;
   readonly key?: string;
@@ -27,12 +25,12 @@ export interface Located extends Place {
   readonly named: boolean;
 }
 
-/** The options every command has that speaks to a gateway, after its own. */
-export function withRemote(command: Command): Command {
+/** The options every command has that speaks to a gateway, after its own. `key`: another name where --key means something else. */
+export function withRemote(command: Command, key = '--key <key>'): Command {
   return command
     .optionsGroup('Gateway:')
     .option('--url <address>', 'where it is (else DARKROOM_URL, the profile, http://127.0.0.1:8787)')
-    .option('--key <key>', 'a key of yours (else DARKROOM_KEY, the profile, ./data/admin-key)')
+    .option(key, 'a key of yours (else DARKROOM_KEY, the profile, ./data/admin-key)')
     .option('--profile <name>', 'another of the gateways you are logged in to')
     .option('--json', 'print exactly one JSON document on stdout')
     .helpOption('-h, --help', 'show this');
