@@ -30,6 +30,8 @@ export interface SenderStats {
   readonly dead: number;
   readonly tries: Delivering['tries'];
   readonly failingReceivers: number;
+  /** Counts those that wait to be sent or tried again. */
+  pending(): Promise<number>;
 }
 
 /** Call it before anything else looks at the deliveries: after a restart all that wait are due. */
@@ -100,7 +102,12 @@ export async function startSender(options: Omit<Post, 'signal'>): Promise<Sender
     },
     health: receivers.health,
     get stats() {
-      return { ...delivering.ended, tries: { ...delivering.tries }, failingReceivers: receivers.failing };
+      return {
+        ...delivering.ended,
+        tries: { ...delivering.tries },
+        failingReceivers: receivers.failing,
+        pending: () => deliveries.waiting(),
+      };
     },
     async stop() {
       stopping.abort(new Error('the gateway stops'));

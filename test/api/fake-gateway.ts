@@ -412,7 +412,13 @@ export function fakeGateway(clock: Clock): FakeGateway {
       creditsCharged: 7500,
       commits: 12,
       batches: { running: 1, paused: 0, breaker_open: 0 },
-      webhooks: { delivered: 9, dead: 1, tries: { arrived: 9, failed: 4 }, failingReceivers: 1 },
+      webhooks: {
+        delivered: 9,
+        dead: 1,
+        tries: { arrived: 9, failed: 4 },
+        failingReceivers: 1,
+        pending: async () => 3,
+      },
     }),
   };
   gateway.addKey(ADMIN_KEY, { scopes: ['admin'] satisfies Scope[] });

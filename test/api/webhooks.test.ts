@@ -255,6 +255,18 @@ it('says which methods a path answers', async () => {
   expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'DELETE, GET, HEAD, PATCH']);
 });
 
+it('counts what waits to be sent in the metrics, and tells the others when that cannot be counted', async () => {
+  const text = async () => (await fetch(`${base}/metrics`)).text();
+  const r = await h.receiver('hang');
+  const { id } = await make(r.url);
+  for (let n = 0; n < 3; n++) await call('POST', `/${id}/ping`);
+  expect(await text()).toContain('darkroom_webhook_deliveries_pending 3\n');
+  Object.assign(h.house.store.deliveries, { waiting: () => Promise.reject(new Error('the database is away')) });
+  const without = await text();
+  expect(without).toContain('darkroom_webhook_deliveries_pending Nan\n');
+  expect(without).toContain('darkroom_store_commits_total ');
+});
+
 it('counts what was sent in the metrics', async () => {
   const r = await h.receiver();
   const { id } = await make(r.url);
@@ -264,6 +276,7 @@ it('counts what was sent in the metrics', async () => {
     'darkroom_webhook_deliveries_total{state="dead"} 0',
     'darkroom_webhook_tries_total{outcome="arrived"} 1',
     'darkroom_webhook_receivers_failing 0',
+    'darkroom_webhook_deliveries_pending 0',
   ];
   await until(async () => {
     const text = await (await fetch(`${base}/metrics`)).text();

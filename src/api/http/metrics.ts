@@ -120,6 +120,18 @@ function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
     'Receivers of webhooks that fail',
     () => stats().webhooks.failingReceivers,
   );
+  new Gauge({
+    name: 'darkroom_webhook_deliveries_pending',
+    help: 'Webhook deliveries that wait to be sent or tried again; NaN: the store did not say',
+    registers,
+    async collect() {
+      this.set(
+        await stats()
+          .webhooks.pending()
+          .catch(() => Number.NaN),
+      );
+    },
+  });
   totals(registers, {
     name: 'darkroom_webhook_deliveries_total',
     help: 'Webhook deliveries that ended since start',
