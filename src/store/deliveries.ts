@@ -58,7 +58,8 @@ export function createDeliveries({ read, hostOf }: Database, writer: Writer): De
     add: (delivery) => writer.submit({ ...alone, run: ({ db }) => insert(db, [deliveryRow(delivery)]) }),
     receivers: async (now, limit) => (await waiting(read, [now, limit])).rows,
     async due({ workspaceId, url }, now, limit) {
-      return (await ofReceiver(read, [receiverOf(workspaceId, url), now, limit])).rows.map(toDelivery);
+      const { rows } = await ofReceiver(read, [receiverOf(workspaceId, url), now, limit]);
+      return rows.filter((row) => !writer.isUntold(row.generation_id ?? row.batch_id ?? '')).map(toDelivery);
     },
     async next(after) {
       const { rows } = await sql<{ at: number | null }>`select min(next_attempt_at) as at from deliveries

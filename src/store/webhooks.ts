@@ -56,7 +56,7 @@ export interface Deliveries {
   add(delivery: Delivery): Promise<void>;
   /** Receivers with deliveries due: by turns among workspaces, and among the hosts of each; longest due first. */
   receivers(now: Millis, limit: number): Promise<readonly Receiver[]>;
-  /** Due ones of one receiver, longest due first. */
+  /** Due ones of one receiver, longest due first. None of a change that is not yet durable and told. */
   due(receiver: Receiver, now: Millis, limit: number): Promise<readonly Delivery[]>;
   /** When the next pending one is due, of those due later than `after` when that is given; null: none is. */
   next(after?: Millis): Promise<Millis | null>;

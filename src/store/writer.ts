@@ -24,6 +24,8 @@ export interface Write<T> {
 export interface Writer {
   submit<T>(write: Write<T>): Promise<T>;
   onCommit(listener: (recorded: readonly Recorded[]) => void): Disposable;
+  /** Something about this generation or batch is written, but not yet durable and told: nobody outside may hear of it. */
+  isUntold(id: string): boolean;
   readonly commits: number;
   /** Finishes what is waiting; later writes are refused. What still cannot be made durable is rejected. */
   close(): Promise<void>;
@@ -53,6 +55,17 @@ export function createWriter(
   const queue: Waiting[] = [];
   /** Committed, not yet known to be durable. */
   const committed: { readonly group: readonly Waiting[]; readonly recorded: readonly Recorded[] }[] = [];
+  /** Generations and batches with deliveries that nobody has been told of, and how many. */
+  const untold = new Map<string, number>();
+  const count = (recorded: readonly Recorded[], by: 1 | -1) => {
+    for (const one of recorded) {
+      if (one.deliveries === 0) continue;
+      const id = one.type === 'generation' ? one.generation.id : one.batch.id;
+      const left = (untold.get(id) ?? 0) + by;
+      if (left > 0) untold.set(id, left);
+      else untold.delete(id);
+    }
+  };
   let working: Promise<void> | null = null;
   let answering: Promise<void> | null = null;
   const closing = new AbortController();
@@ -60,7 +73,7 @@ export function createWriter(
 
   const commit = async (group: readonly Waiting[]) => {
     let decided = false;
-    let recorded: readonly Recorded[];
+    let recorded: readonly Recorded[] = [];
     try {
       recorded = await database.write.transaction().execute(async (db) => {
         const tx = await begin(db);
@@ -68,9 +81,12 @@ export function createWriter(
         for (const one of group) await one.run(tx);
         await tx.flush();
         decided = true;
+        recorded = tx.recorded;
+        count(recorded, 1); // before anybody can read it
         return tx.recorded;
       });
     } catch (error) {
+      count(recorded, -1);
       if (group.length > 1 && !decided) return alone(group);
       for (const one of group) one.reject(error);
       return;
@@ -120,6 +136,7 @@ export function createWriter(
           void Promise.reject(error);
         }
       }
+      count(some, -1);
     }
     for (const one of group) one.answer();
   };
@@ -154,6 +171,7 @@ export function createWriter(
       listeners.add(listener);
       return { [Symbol.dispose]: () => void listeners.delete(listener) };
     },
+    isUntold: (id) => untold.has(id),
     get commits() {
       return commits;
     },

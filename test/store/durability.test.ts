@@ -8,12 +8,13 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { DEFAULT_LIMITS } from '../../src/domain/caller.ts';
 import { createAccounts } from '../../src/store/accounts.ts';
 import type { Database } from '../../src/store/database.ts';
+import { createDeliveries } from '../../src/store/deliveries.ts';
 import { createGenerations, type Generations } from '../../src/store/generations.ts';
 import { migrate } from '../../src/store/migrations/migrations.ts';
 import { openSqlite } from '../../src/store/sqlite.ts';
 import { createWriter, type Writer } from '../../src/store/writer.ts';
 import { ManualClock, settle, until } from '../harness/manual-clock.ts';
-import { draft, START } from './drafts.ts';
+import { cancelled, draft, START } from './drafts.ts';
 
 interface Sync {
   done(): void;
@@ -88,6 +89,23 @@ it('answers and tells only when the disk has it, though the tables show it befor
   sync.done();
   await one.answered;
   expect(log).toEqual(['told 1', 'answered one']);
+});
+
+it('lets no delivery out before the change it tells of is on the disk and told', async () => {
+  const deliveries = createDeliveries(database, writer);
+  const url = 'https://studio.example/hook';
+  const due = async () => (await deliveries.due({ workspaceId: 'studio', url }, START + 1_000_000, 10)).length;
+  const one = draft({ webhookUrl: url });
+  const asked = generations.insert([one]);
+  (await nextSync()).done();
+  await asked;
+  const ended = generations.append(one, cancelled());
+  await until(async () => (await generations.get(one.id))?.state.status === 'cancelled', 'the end in the tables');
+  const sync = await nextSync();
+  expect(await due()).toBe(0);
+  sync.done();
+  await ended;
+  expect(await due()).toBe(1);
 });
 
 it('writes on while a sync is under way, and answers later groups after a sync of their own, in order', async () => {
