@@ -6,11 +6,11 @@ import type { BatchBody, ReportBody } from '../contract/batches.ts';
 import type { RunOptions } from './batch-given.ts';
 import type { Item } from './batch-items.ts';
 import { exact, missingOf } from './batch-missing.ts';
+import { say } from './batch-say.ts';
 import { createSender, type Terms } from './batch-send.ts';
 import { remembered, type StateFile, sayChanges, type TypedTerms } from './batch-state.ts';
-import { endedOf, fitted, judgeProjection, number, sayProjection, type Verdict } from './batch-text.ts';
+import { endedOf, judgeProjection, number, sayProjection, type Verdict } from './batch-text.ts';
 import { CommandError, InputError } from './failing.ts';
-import { note } from './table.ts';
 import { count } from './words.ts';
 
 export interface Plan {
@@ -52,13 +52,13 @@ export async function begin(at: Beginning): Promise<BatchBody> {
   if (before === null) return make(at, NOTHING_BEFORE);
   const changes = sayChanges(state.state().items, plan.items.map(remembered));
   if (changes !== null) {
-    note(`${before.id} is of an earlier ${plan.source} (now ${changes}): ${ANEW}`);
+    say(`${before.id} is of an earlier ${plan.source} (now ${changes}): ${ANEW}`);
     return make(at, { ...NOTHING_BEFORE, before });
   }
   const report = await ended(line.client, before);
   const why = report === null ? null : await whyAnew(at, report);
   if (report === null || why === null) return takeUp(at, before);
-  note(`${before.id} ${why}: ${ANEW}`);
+  say(`${before.id} ${why}: ${ANEW}`);
   return make(at, continued(state, report));
 }
 
@@ -97,7 +97,7 @@ async function earlier({ client, url }: Line, state: StateFile): Promise<BatchBo
       `Run with --url ${at}, or remove ${state.path} to ask for everything here.`,
     );
   }
-  note(`${id} is not there any more: asking again under the same keys; what is finished costs nothing.`);
+  say(`${id} is not there any more: asking again under the same keys; what is finished costs nothing.`);
   return null;
 }
 
@@ -152,18 +152,18 @@ async function make({ line, plan, options, state, signal }: Beginning, origin: O
   const sender = createSender(client, plan.source, plan.items);
   const dry = await sender.project(terms);
   const said = sayProjection(plan.source, dry, (i) => plan.items[i]?.line ?? i, { fields: plan.fields, spent });
-  note(fitted(said, process.stderr));
+  say(said);
   const verdict = judgeProjection(dry, options.yes === true, spent);
   if (!verdict.go) throw new CommandError(verdict.code, verdict.message, verdict.advice);
   if (dry.attached < origin.finished) throw forgotten(plan, state, origin.finished - dry.attached);
-  if (verdict.note !== null) note(`  ${verdict.note}`);
+  if (verdict.note !== null) say(`  ${verdict.note}`);
   if (signal.aborted) throw Object.assign(new Error('Nothing was sent.'), { name: 'AbortError' });
   if (before !== null && before.finished_at === null) await endIt(client, before);
   const items = plan.items.map(remembered);
   const kept = { url, items, terms: { ...origin.terms, ...plan.terms }, spent };
   const asked = verdict.maxCredits === null ? terms : { ...terms, max_credits: verdict.maxCredits };
   const batch = await sender.create(asked, state.state().batch, (made) => state.save({ ...kept, batch: made.id }));
-  note(`${batch.id} runs; Ctrl-C pauses it.`);
+  say(batch.finished_at === null ? `${batch.id} runs; Ctrl-C pauses it.` : `${batch.id} made them in an earlier run.`);
   return batch;
 }
 
@@ -184,13 +184,13 @@ async function endIt(client: Client, { id }: BatchBody): Promise<void> {
 
 async function takeUp({ line, plan, options, state }: Beginning, found: BatchBody): Promise<BatchBody> {
   const { batches } = line.client;
-  note(`Going on with ${found.id}: ${number(endedOf(found))} of ${count(found.total, 'item')} have ended.`);
+  say(`Going on with ${found.id}: ${number(endedOf(found))} of ${count(found.total, 'item')} have ended.`);
   const ignored = changed(state, plan.terms);
-  if (ignored.length > 0) note(`Ignored: ${ignored.join(', ')}. ${whatKeeps(found)}`);
+  if (ignored.length > 0) say(`Ignored: ${ignored.join(', ')}. ${whatKeeps(found)}`);
   const whole = await createSender(line.client, plan.source, plan.items).complete(found);
   const { failed, timeout, cancelled } = whole.counts;
   if (options.retryFailed && failed + timeout + cancelled > 0) return batches.retryFailed(whole.id);
-  if (options.retryFailed) note('Nothing of it has failed: there is nothing to try again.');
+  if (options.retryFailed) say('Nothing of it has failed: there is nothing to try again.');
   return whole.status === 'paused' ? batches.resume(whole.id) : whole;
 }
 
@@ -212,7 +212,7 @@ function changed(state: StateFile, typed: TypedTerms): readonly string[] {
 function whatKeeps({ id, status, counts, total }: BatchBody): string {
   if (counts.succeeded === total) return 'Everything is made.';
   if (status === 'running' || status === 'paused') {
-    return `A batch keeps what it was made with; to change that, end it first: darkroom batch cancel ${id}`;
+    return `A batch keeps what it was made with; to change that, end it first:\n  darkroom batch cancel ${id}`;
   }
   return 'A batch keeps what it was made with; with --retry-failed, what is missing gets a new one.';
 }

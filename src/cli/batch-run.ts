@@ -10,13 +10,14 @@ import { type Board, createBatchBoard } from './batch-board.ts';
 import { createDownloads, type Downloads } from './batch-downloads.ts';
 import type { RunOptions } from './batch-given.ts';
 import { adviceOf } from './batch-missing.ts';
+import { advise, fitted, say } from './batch-say.ts';
 import { createSender } from './batch-send.ts';
 import { openState, type StateFile } from './batch-state.ts';
-import { endedOf, fitted, judgeProjection, number, sayProjection, sayReport, withLines } from './batch-text.ts';
+import { endedOf, judgeProjection, number, sayProjection, sayReport, withLines } from './batch-text.ts';
 import { EXIT, InputError } from './failing.ts';
 import { interruption } from './interruption.ts';
 import { near, readyFolder } from './pictures.ts';
-import { answer, note } from './table.ts';
+import { answer } from './table.ts';
 import { count, styled } from './words.ts';
 
 export const stateFileOf = (base: string): string => `${base}.state.json`;
@@ -32,7 +33,7 @@ export async function runPlan(line: Line, plan: Plan, options: RunOptions): Prom
   const { signal } = stop;
   signal.addEventListener('abort', () => {
     board.stop();
-    note(`\nPausing the batch. (Ctrl-C again leaves at once, and the gateway goes on with it.)`);
+    say(`\nPausing the batch. (Ctrl-C again leaves at once, and the gateway goes on with it.)`);
   });
   try {
     const batch = await begin({ line, plan, options, state, signal });
@@ -69,10 +70,10 @@ async function dryRun({ client }: Line, plan: Plan, options: RunOptions): Promis
     return `${fitted(said, process.stdout)}\n`;
   });
   if (verdict.go) {
-    note(sayFit(dry, verdict.note));
+    say(sayFit(dry, verdict.note));
     return options.strict === true && refused.length > 0 ? EXIT.input : EXIT.done;
   }
-  note(`${verdict.message}\n${verdict.advice}`);
+  say(`${verdict.message}\n${verdict.advice}`);
   return verdict.code === 'invalid_request' ? EXIT.input : EXIT.failed;
 }
 
@@ -171,7 +172,7 @@ async function pause({ line, plan, options, downloads }: Desk, { id }: BatchBody
   const bounded = { signal: AbortSignal.timeout(PAUSE_PATIENCE_MS) };
   const paused = await batches.pause(id, bounded).catch((error: Error & { code?: string }) => {
     if (error.code === 'conflict') return batches.get(id, bounded).catch(() => null);
-    tell(`${id} could not be paused (${error.message}) and may go on. To take it up:`, plan.again);
+    advise(`${id} could not be paused (${error.message}) and may go on. To take it up:`, plan.again);
     return null;
   });
   if (options.json) answer(options, paused ?? { id }, () => '');
@@ -180,12 +181,9 @@ async function pause({ line, plan, options, downloads }: Desk, { id }: BatchBody
   const pictures =
     downloads === null ? '' : `, ${count(downloads.counts().saved, 'picture')} saved (the next run fetches the rest)`;
   const ended = `${number(endedOf(paused))} of ${count(paused.total, 'item')} have ended${pictures}`;
-  tell(`${id} ${how}: ${ended}. To go on:`, plan.again);
+  advise(`${id} ${how}: ${ended}. To go on:`, plan.again);
   return EXIT.interrupted;
 }
-
-/** A sentence, and the command to copy on a line of its own. */
-const tell = (why: string, command: string): void => note(`${fitted(why, process.stderr)}\n  ${command}`);
 
 async function layOnDesk(desk: Desk, report: ReportBody): Promise<number> {
   const { plan, options, state, downloads, folder } = desk;
@@ -199,8 +197,8 @@ async function layOnDesk(desk: Desk, report: ReportBody): Promise<number> {
   const missing = adviceOf(report, { again: plan.again, cap: terms.max_credits ?? null, spent });
   const unmade = report.total - report.counts.succeeded;
   if (unmade > 0)
-    note(`\n${styled('red', `MISSING: ${number(unmade)} of ${count(report.total, 'item')}.`, process.stderr)}`);
-  for (const { why, command } of missing) tell(why, command);
+    say(`\n${styled('red', `MISSING: ${number(unmade)} of ${count(report.total, 'item')}.`, process.stderr)}`);
+  for (const { why, command } of missing) advise(why, command);
   return exitOf(report, downloads?.counts().failed.length ?? 0, options.strict === true);
 }
 

@@ -5,10 +5,11 @@ import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { BatchBody } from '../contract/batches.ts';
-import { endedOf, fitted, number, sayCounts, sayHold, sayPace, sayReport, saySpend, withLines } from './batch-text.ts';
+import { fitted, say } from './batch-say.ts';
+import { endedOf, number, sayCounts, sayHold, sayPace, sayReport, saySpend, withLines } from './batch-text.ts';
 import { EXIT, InputError } from './failing.ts';
 import { remotely, withRemote } from './remote.ts';
-import { answer, facts, note, table } from './table.ts';
+import { answer, facts, table } from './table.ts';
 import { ago, plain, tinted } from './words.ts';
 
 const NAMED = 'batch_…, or the file it came from';
@@ -97,7 +98,7 @@ async function retry({ batches }: Client, id: string): Promise<BatchBody> {
   return batches.retryFailed(id).catch(async (error: { code?: string }) => {
     const batch = error.code === 'conflict' ? await batches.get(id) : null;
     if (batch === null || batch.status === 'cancelled') throw error;
-    note('None of its items failed, timed out or was halted: there is nothing to try again.');
+    say('None of its items failed, timed out or was halted: there is nothing to try again.');
     return batch;
   });
 }

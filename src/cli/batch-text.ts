@@ -2,7 +2,7 @@
 
 import type { BatchBody, DryRunBody, ReportBody } from '../contract/batches.ts';
 import { exact, isNotBegun } from './batch-missing.ts';
-import { count, credits, cut, duration, plain, wrapped } from './words.ts';
+import { count, credits, cut, duration, plain } from './words.ts';
 
 export const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 3 });
 
@@ -33,7 +33,7 @@ export function sayHold({ id, status, breaker, finished_at, counts }: BatchBody)
   const settling = finished_at !== null ? '' : counts.running > 0 ? '; what runs now still ends' : '; clearing away';
   if (status === 'halted') {
     const trips = breaker.trips > 1 ? `, ${breaker.trips} times in a row` : '';
-    return `HALTED by its breaker: too many items failed${trips}${settling}`;
+    return `HALTED: too many items failed${trips}${settling}`;
   }
   if (status === 'cancelled') return `cancelled${settling}`;
   if (breaker.state === 'paused') {
@@ -218,14 +218,3 @@ function sayReconciliation({ reconciliation: r, failures }: LinedReport): string
 
 const saySeconds = ({ mean, p50, p95 }: { mean: number; p50: number; p95: number }): string =>
   `${number(mean)} per item (half within ${number(p50)}, 95 % within ${number(p95)})`;
-
-/** Long lines broken between words where the terminal ends; commands stay whole, so that they can be copied. */
-export const fitted = (text: string, stream: NodeJS.WriteStream): string =>
-  text
-    .split('\n')
-    .map((line) => {
-      const [indent = ''] = /^ */.exec(line) ?? [];
-      if (line.startsWith('darkroom ', indent.length)) return line;
-      return indent + wrapped(line.slice(indent.length), `${indent}  `, stream);
-    })
-    .join('\n');

@@ -351,7 +351,7 @@ describe('what is typed', () => {
     await second.says('Ignored: ');
     gateway.pace = 9;
     expect(await second.ended).toBe(0);
-    expect(second.err()).toMatch(/Ignored: --max-credits\. .*darkroom batch cancel batch_/);
+    expect(second.err()).toMatch(/Ignored: --max-credits\. .*:\n {2}darkroom batch cancel batch_/);
   });
   it('a misspelt field is seen among the metadata', async () => {
     await write('shots.jsonl', shots(1, { sise: '64x64', seed: 3 }));

@@ -80,8 +80,8 @@ describe('while it runs', () => {
     expect(sayHold(tripped)).toMatch(/^BREAKER: .*paused until \d\d:\d\d:\d\d \(trip 1\)$/);
     const halted = { ...BATCH, status: 'halted', finished_at: BATCH.created_at } as const;
     const trips = (n: number) => sayHold({ ...halted, breaker: { state: 'halted', trips: n, resumes_at: null } });
-    expect(trips(1)).toBe('HALTED by its breaker: too many items failed');
-    expect(trips(3)).toBe('HALTED by its breaker: too many items failed, 3 times in a row');
+    expect(trips(1)).toBe('HALTED: too many items failed');
+    expect(trips(3)).toBe('HALTED: too many items failed, 3 times in a row');
     expect(sayHold({ ...BATCH, status: 'paused' })).toBe(
       'paused by somebody; to go on: darkroom batch resume batch_01',
     );
