@@ -2,9 +2,9 @@
 // Shared by `generate` and `get`.
 
 import type { Client } from '../client/client.ts';
+import { isFinal } from '../contract/final.ts';
 import type { GenerationBody } from '../contract/generations.ts';
 import { EXIT } from './failing.ts';
-import { isFinal } from './follow.ts';
 import { near, save } from './pictures.ts';
 import { spoken } from './spoken.ts';
 import { answer, note } from './table.ts';

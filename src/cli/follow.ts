@@ -3,6 +3,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Client } from '../client/client.ts';
+import { isFinal } from '../contract/final.ts';
 import type { GenerationBody } from '../contract/generations.ts';
 import { type Board, createBoard } from './board.ts';
 import { plain } from './words.ts';
@@ -12,9 +13,6 @@ const HOLD_SECONDS = 20;
 /** Polls in a row that may find nobody. */
 const PATIENCE = 15;
 const PAUSE_MS = 2_000;
-
-export const isFinal = ({ status }: Pick<GenerationBody, 'status'>): boolean =>
-  status !== 'queued' && status !== 'running';
 
 /** Its end, whichever it is; progress goes to stderr. Rejects with the signal's reason, or when the gateway stays away. */
 export async function follow(client: Client, first: GenerationBody, signal: AbortSignal): Promise<GenerationBody> {

@@ -2,9 +2,7 @@
 
 import { Command } from 'commander';
 import type { GenerationBody } from '../contract/generations.ts';
-import { conclude, left } from './ending.ts';
 import { EXIT, InputError } from './failing.ts';
-import { follow } from './follow.ts';
 import { interruption } from './interruption.ts';
 import { readyFolder } from './pictures.ts';
 import { locate, remotely, withRemote } from './remote.ts';
@@ -37,6 +35,7 @@ export const generateCommand = withRemote(withRequest(command)).action(
     if (prompt === undefined && options.from === undefined) {
       throw new InputError('Nothing to make: give a prompt, or --from gen_….');
     }
+    const [{ conclude, left }, { follow }] = await Promise.all([import('./ending.ts'), import('./follow.ts')]);
     const folder = options.wait ? await readyFolder(options.out) : null;
     using stop = interruption();
     const { signal } = stop;

@@ -2,9 +2,7 @@
 
 import { Command } from 'commander';
 import type { GenerationBody } from '../contract/generations.ts';
-import { conclude, left } from './ending.ts';
 import { EXIT } from './failing.ts';
-import { follow, isFinal } from './follow.ts';
 import { interruption } from './interruption.ts';
 import { readyFolder } from './pictures.ts';
 import { remotely, withRemote } from './remote.ts';
@@ -32,6 +30,11 @@ Examples:
 
 export const getCommand = withRemote(command).action(
   remotely<Options, [string]>(async ({ client, options }, id) => {
+    const [{ isFinal }, { conclude, left }, { follow }] = await Promise.all([
+      import('../contract/final.ts'),
+      import('./ending.ts'),
+      import('./follow.ts'),
+    ]);
     const folder = options.out === undefined ? null : await readyFolder(options.out);
     using stop = interruption();
     const { signal } = stop;

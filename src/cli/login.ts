@@ -28,7 +28,7 @@ export const loginCommand = withRemote(command).action(async (options: RemoteOpt
   await tryOut(url, key);
   await keepProfile(file, name, { url, key });
   const told = { profile: name, url, key: veiled(key), file };
-  answer(options, told, () => `Remembered ${url} with the key ${told.key} as "${name}" in ${file}.\n`);
+  answer(options, told, () => `Remembered ${url} with the key ${told.key} as "${name}" in:\n  ${file}\n`);
 });
 
 const out = new Command('logout')

@@ -74,6 +74,10 @@ const expected = (text: string): string =>
       (_all, head: string, list: string) => head + list.replaceAll('"', '').replaceAll('|', ', '),
     );
 
+/** "--size: expected …", "the address points at …". */
+const said = (what: string, message: string): string =>
+  what.startsWith('the ') && message.startsWith('points ') ? `${what} ${message}` : `${what}: ${message}`;
+
 export const spoken = (text: string): string =>
   COMMANDS.reduce((said, [door, command]) => said.replace(door, command), text);
 
@@ -86,7 +90,7 @@ interface Told {
 
 /** What happened and what to do, a line each. */
 export function sentencesOf({ code, message, advice, details = [] }: Told): readonly string[] {
-  const fields = details.filter((d) => d.path !== '').map((d) => `${optionOf(d.path)}: ${expected(d.message)}`);
+  const fields = details.filter((d) => d.path !== '').map((d) => said(optionOf(d.path), expected(d.message)));
   const first = details[0];
   const saysField = first !== undefined && first.path !== '' && message === `${first.path}: ${first.message}`;
   const lines = saysField ? fields : [message, ...(fields.length > 1 ? fields.map((line) => `  ${line}`) : [])];

@@ -1,7 +1,7 @@
 // Answers as people see them: aligned columns that fit the terminal, or the one JSON document that programs read.
 
 import { stripVTControlCharacters } from 'node:util';
-import { harmless } from './words.ts';
+import { harmless, wrapped } from './words.ts';
 
 const GAP = '  ';
 
@@ -17,11 +17,12 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return `${[head, ...rows].map((cells) => clipped(line(cells))).join('\n')}\n`;
 }
 
-/** `name  value` lines; what is null is left out. */
+/** `name  value` lines, wrapped where a terminal ends; what is null is left out. */
 export function facts(pairs: readonly (readonly [name: string, value: string | null])[]): string {
   const known = pairs.filter((pair): pair is readonly [string, string] => pair[1] !== null);
   const widest = Math.max(0, ...known.map(([name]) => name.length));
-  return known.map(([name, value]) => `${name.padEnd(widest)}${GAP}${harmless(value)}\n`).join('');
+  const indent = ' '.repeat(widest + GAP.length);
+  return known.map(([name, value]) => `${name.padEnd(widest)}${GAP}${wrapped(harmless(value), indent)}\n`).join('');
 }
 
 /** What a command answers: `document` with --json, else `text`. Standard output carries nothing else. */
@@ -29,9 +30,11 @@ export function answer({ json = false }: { readonly json?: boolean }, document: 
   process.stdout.write(json ? `${JSON.stringify(document, null, 2)}\n` : text());
 }
 
-/** Said beside the answer, so that the answer can be piped on. */
+/** Said beside the answer, so that the answer can be piped on. Indented lines are to be copied and stay whole. */
 export function note(text: string): void {
-  process.stderr.write(`${text.split('\n').map(harmless).join('\n')}\n`);
+  const lines = text.split('\n').map(harmless);
+  const said = lines.map((line) => (line.startsWith('  ') ? line : wrapped(line, '', process.stderr)));
+  process.stderr.write(`${said.join('\n')}\n`);
 }
 
 const WIDE = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}/u;

@@ -7,7 +7,7 @@ import type { Page } from './interface.ts';
 
 const FINAL = ['succeeded', 'failed', 'timeout', 'cancelled'];
 
-/** Whether it will not change any more. */
+/** Whether it will not change any more. The house has the same in contract/final.ts; what is emitted imports nothing but itself. */
 export const isFinal = (generation: { readonly status: string }): boolean => FINAL.includes(generation.status);
 
 export const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

@@ -3,6 +3,7 @@
 
 import type { BatchBody } from '../contract/batches.ts';
 import { isFinal } from './answers.ts';
+import { DarkroomError } from './errors.ts';
 import type { BatchCalls, Client, ItemBody, RunBatchOptions } from './interface.ts';
 import { newKey } from './key.ts';
 import { type Patience, patiently } from './patience.ts';
@@ -18,6 +19,7 @@ const POLLS_PER_ETA = 10;
 
 export function createRunBatch(batches: BatchCalls, sleep: Sleep): Client['runBatch'] {
   return async (request, { signal, onUpdate, onItem } = {}) => {
+    if (!('id' in request) && !request.items?.length) throw nothingToRun();
     const options = signal ? { signal } : {};
     const patience = { tries: TRIES, sleep, signal };
     let batch = await patiently(start(batches, request, options), patience);
@@ -35,6 +37,15 @@ export function createRunBatch(batches: BatchCalls, sleep: Sleep): Client['runBa
     return patiently(() => batches.report(batch.id, options), patience);
   };
 }
+
+/** Nothing would ever end in it. */
+const nothingToRun = () =>
+  new DarkroomError({
+    code: 'invalid_request',
+    message: 'A batch without items never ends.',
+    advice: 'Give it items, or make it with batches.create and append them.',
+    retryable: false,
+  });
 
 function start(
   batches: BatchCalls,

@@ -65,7 +65,7 @@ export const GenerationRequest = z
     height: z.int().positive().max(65_536).optional().describe('Pixels; as `width`.'),
     size: z
       .string()
-      .regex(/^\d{1,5}x\d{1,5}$/, { message: 'expected WIDTHxHEIGHT, like 1024x1024' })
+      .regex(/^\d{1,5}x\d{1,5}$/, { message: 'expected WIDTHxHEIGHT of at most 5 digits each, like 1024x1024' })
       .optional()
       .describe('`1024x1024`; instead of `width` and `height`.'),
     aspect_ratio: z

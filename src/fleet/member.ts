@@ -119,13 +119,18 @@ function createBody({ spec, draining, connection, system, onChange }: MemberOpti
       if (before.status === 'wedged' && now.status !== 'wedged') residency.clear();
       if (now.status !== before.status) {
         since = clock.now();
-        log.info({ node: spec.id, from: before.status, to: now.status, why: now.why }, 'node status changed');
+        const fields = { node: spec.id, from: before.status, to: now.status, why: now.why };
+        if (met) log.info(fields, 'node status changed');
+        else log.debug(fields, 'node met');
       }
+      met = true;
       if (changed || isNews(before, now)) onChange();
     },
   };
   let since = clock.now();
   let told = body.posture();
+  /** What it is when it is first looked at is no change. */
+  let met = false;
   return body;
 }
 

@@ -51,12 +51,20 @@ describe('runBatch', () => {
     expect(asked.filter((a) => a.method === 'POST')).toHaveLength(1);
   });
 
+  it('refuses a batch in which nothing would ever end', async () => {
+    const { client } = toldBy('http://127.0.0.1:2', []);
+    for (const request of [{}, { items: [] }]) {
+      await expect(client.runBatch(request)).rejects.toMatchObject({ code: 'invalid_request' });
+    }
+  });
+
   it('sends a key of its own for each batch, and the one it is given', async () => {
     const batch = batchDouble(0);
     batch.finish();
     const { url, asked } = await startRough([batch.answer]);
     const { client } = toldBy(url, []);
-    for (const more of [{}, {}, { idempotency_key: 'mine' }]) await client.runBatch({ items: [], ...more });
+    for (const more of [{}, {}, { idempotency_key: 'mine' }])
+      await client.runBatch({ items: [{ prompt: 'a' }], ...more });
     const keys = asked.flatMap((a) =>
       a.body ? [(JSON.parse(a.body) as { idempotency_key: string }).idempotency_key] : [],
     );
@@ -177,7 +185,9 @@ describe('runBatch', () => {
     });
     expect(away.asked).toHaveLength(40);
     const poor = await startRough([failing('insufficient_credits', 402, false)]);
-    expect(await errorOf(toldBy(poor.url, []).client.runBatch({ items: [] }))).toMatchObject({ status: 402 });
+    expect(await errorOf(toldBy(poor.url, []).client.runBatch({ items: [{ prompt: 'a' }] }))).toMatchObject({
+      status: 402,
+    });
     expect(poor.asked).toHaveLength(1);
   });
 

@@ -1,14 +1,12 @@
 // Wire bodies as agents get them: the same field names, without what is empty, because every byte of an answer is read by
 // a model. What to do next stands in the object itself: hosts pass on either the text or the object, never surely both.
 
+import { isFinal } from '../../contract/final.ts';
 import type { GenerationBody } from '../../contract/generations.ts';
 import type { ModelBody } from '../../contract/models.ts';
 
 /** Enough to recognise a prompt in a list. */
 const PROMPT_SHOWN = 120;
-
-export const isFinal = ({ status }: Pick<GenerationBody, 'status'>): boolean =>
-  status !== 'queued' && status !== 'running';
 
 const isEmpty = (value: unknown): boolean =>
   value === null || value === undefined || (typeof value === 'object' && Object.keys(value).length === 0);

@@ -4,12 +4,13 @@
 
 import type { CallToolResult, ContentBlock } from '@modelcontextprotocol/server';
 import type { z } from 'zod';
+import { isFinal } from '../../contract/final.ts';
 import type { GenerationBody } from '../../contract/generations.ts';
 import { pageOf } from '../../contract/lists.ts';
 import { GatewayError } from '../../domain/failure.ts';
 import type { Clock } from '../../system/system.ts';
 import { waitMs } from './arguments.ts';
-import { generationBody, generationRow, isFinal, modelMatches, modelRow, submittedBody } from './bodies.ts';
+import { generationBody, generationRow, modelMatches, modelRow, submittedBody } from './bodies.ts';
 import { type ProgressValue, reportProgress } from './progress.ts';
 import { answer, links, pictures } from './results.ts';
 import type { Studio } from './studio.ts';

@@ -11,8 +11,9 @@ import {
   type ServerContext,
 } from '@modelcontextprotocol/server';
 import { z } from 'zod';
+import { isFinal } from '../../contract/final.ts';
 import type { GenerationBody } from '../../contract/generations.ts';
-import { generationBody, isFinal } from './bodies.ts';
+import { generationBody } from './bodies.ts';
 import { answer, errorBody, links } from './results.ts';
 import type { Studio } from './studio.ts';
 
