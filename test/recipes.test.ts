@@ -123,6 +123,16 @@ test('launch-shots.mjs: four pictures, one of them softened; run again it costs 
   expect(before - (await balance())).toBe(8);
 }, 120_000);
 
+test('a script with a wrong key, or without its secret, says what to do and shows no stack', async () => {
+  const [shots, receiver] = [own('launch-shots.mjs'), own('webhook-receiver.mjs')];
+  const refused = await run(process.execPath, [shots], { env: environment({ DARKROOM_KEY: 'dk_wrong' }) }).catch(
+    (e) => e,
+  );
+  expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/^unauthenticated: .+\n$/)]);
+  const bare = await run(process.execPath, [receiver], { env: environment({ WEBHOOK_SECRET: '' }) }).catch((e) => e);
+  expect([bare.code, bare.stderr]).toEqual([2, expect.stringMatching(/^Set WEBHOOK_SECRET .*webhooks add.+\n$/)]);
+});
+
 /** The commands of a page, in order, as a shell would run them. */
 const commands = (page: string) =>
   [...readFileSync(join(RECIPES, page), 'utf8').matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block = '']) =>

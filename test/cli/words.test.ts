@@ -33,6 +33,12 @@ describe('what others wrote', () => {
   it('becomes one line that cannot steer a terminal', () => {
     expect(plain('a\u001b]0;owned\u0007\u001b[2Jb\r\nc\u202e\td')).toBe('ab c d');
   });
+  it('can do nothing where it is printed, even where nobody thought of it', () => {
+    const nasty = 'a\u001b]0;owned\u0007\u001b[2J\rb\u202e';
+    expect(facts([['name', nasty]])).toBe('name  a b \n');
+    expect(table(['A'], [[nasty]])).toBe('A\na b\n');
+    expect(facts([['status', '\u001b[32mok\u001b[39m']])).toContain('\u001b[32mok');
+  });
   it('is cut between characters', () => {
     expect(cut('abcdef', 4)).toBe('abc…');
     expect(cut('🙂🙂🙂', 2)).toBe('🙂…');
