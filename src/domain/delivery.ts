@@ -137,8 +137,6 @@ export function nextTry(
   return at > since + DELIVERY_KEPT_MS ? null : at;
 }
 
-const GONE = 410;
-
 /** One try, and what its receiver asked for. */
 export interface Tried {
   readonly attempt: DeliveryAttempt;
@@ -148,7 +146,7 @@ export interface Tried {
   readonly othersArrive: boolean;
 }
 
-/** What follows from a try that ended at `now`. 2xx: delivered. 410: dead, it asked never to be called again. Else: later, or dead. */
+/** What follows from a try that ended at `now`. 2xx: delivered. Else: later, or dead. */
 export function afterTry(
   d: Pick<Delivery, 'since' | 'attempts'>,
   { attempt, retryAfterMs, othersArrive }: Tried,
@@ -158,7 +156,7 @@ export function afterTry(
   if (hasArrived(attempt)) return { state: 'delivered', nextAttemptAt: null };
   const failures = 1 + d.attempts.filter((a) => a.at >= d.since).length;
   const longest = othersArrive ? LONGEST_WHERE_OTHERS_ARRIVE_MS : LONGEST_RETRY_MS;
-  const planned = attempt.statusCode === GONE ? null : nextTry(d.since, failures, now, chance, longest);
+  const planned = nextTry(d.since, failures, now, chance, longest);
   if (planned === null) return { state: 'dead', nextAttemptAt: null };
   const asked = now + Math.min(retryAfterMs ?? 0, LONGEST_RETRY_MS);
   const at = Math.max(planned, asked);

@@ -8,7 +8,6 @@ import { type Post, type Sent, send, written } from './letter.ts';
 import { hostOf, type Receivers } from './receivers.ts';
 
 const LONGEST_REST_MS = 3_600_000;
-const GONE = 410;
 
 export interface Delivering {
   /** Throws when it could not be sent or noted for a reason of our own. */
@@ -41,11 +40,7 @@ export function createDelivering(post: Post, receivers: Receivers): Delivering {
     if (recovered) log.info({ webhook: webhookId, host: hostOf(receiver.url) }, 'a webhook receiver has recovered');
     return recovered;
   };
-  const failed = (
-    receiver: Receiver,
-    { webhookId }: Delivery,
-    { attempt: { error, statusCode }, retryAfterMs }: Sent,
-  ) => {
+  const failed = (receiver: Receiver, { webhookId }: Delivery, { attempt: { error }, retryAfterMs }: Sent) => {
     tries.failed++;
     const now = clock.now();
     const about = { webhook: webhookId, host: hostOf(receiver.url), error };
@@ -53,7 +48,6 @@ export function createDelivering(post: Post, receivers: Receivers): Delivering {
     if (receivers.failed(receiver, now, error)) {
       log.warn(about, 'a webhook receiver fails; one delivery at a time is tried until one arrives');
     }
-    if (statusCode === GONE) log.warn(about, 'a webhook receiver says it is gone; delete the webhook');
   };
 
   return {

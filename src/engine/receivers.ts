@@ -12,6 +12,9 @@ const PER_WORKSPACE = 16;
 const IN_ALL = 64;
 /** Tries in a row that fail, until only one at a time goes there. */
 const FAILING_AFTER = 5;
+/** Between two tries of one that fails: this, doubling. */
+const FIRST_REST_MS = 1_000;
+const LONGEST_REST_MS = 60_000;
 /** Receivers remembered, besides those that are being called or rest. */
 const KNOWN = 5_000;
 
@@ -33,7 +36,7 @@ export interface Receivers {
   begin(receiver: Receiver, now: Millis): Disposable;
   /** True: it had been failing until now. */
   arrived(receiver: Receiver, now: Millis): boolean;
-  /** True: it is failing from now on. */
+  /** True: it is failing from now on. One that fails rests after each try. */
   failed(receiver: Receiver, now: Millis, error: string | null): boolean;
   /** Nothing goes there before. */
   rest(receiver: Receiver, until: Millis, now: Millis): void;
@@ -126,7 +129,12 @@ export function createReceivers(): Receivers {
       one.failures++;
       one.since ??= now;
       one.lastError = error;
-      return one.failures === FAILING_AFTER;
+      const beyond = one.failures - FAILING_AFTER;
+      if (beyond >= 0) {
+        const rest = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** Math.min(beyond, 10));
+        one.restUntil = Math.max(one.restUntil, now + rest);
+      }
+      return beyond === 0;
     },
     rest(receiver, until, now) {
       const one = remember(receiver, now);

@@ -12,6 +12,8 @@ import { createReceivers, keyOf, PER_RECEIVER, type ReceiverHealth } from './rec
 const RECEIVERS_AT_ONCE = 2_000;
 const KEPT_MS = 30 * 24 * 3_600_000;
 const PRUNE_EVERY_MS = 3_600_000;
+/** Beyond it the clock was set back, and the times that were noted mean nothing. */
+const CLOCK_SET_BACK_MS = 60_000;
 /** After an error of our own: the store does not take notes, so nothing more is sent there for a while. */
 const OWN_ERROR_REST_MS = 5_000;
 
@@ -48,6 +50,7 @@ export async function startSender(options: Omit<Post, 'signal'>): Promise<Sender
   const listening = Promise.race([settings.baseUrl, aborted(stopping.signal)]);
   listening.catch(() => undefined);
   let pruneAt = clock.now();
+  let seenAt = clock.now();
   await deliveries.dueNow(clock.now());
   const loop = startLoop({ name: 'webhooks', clock, log, tick });
 
@@ -56,6 +59,8 @@ export async function startSender(options: Omit<Post, 'signal'>): Promise<Sender
     flights.clear();
     if (pruneAt <= clock.now()) await prune();
     const now = clock.now();
+    if (now < seenAt - CLOCK_SET_BACK_MS) await deliveries.dueNow(now);
+    seenAt = now;
     for (const receiver of await agenda.open(now)) await fill(receiver, now);
     const times = [await deliveries.next(now), receivers.nextRested(now), pruneAt];
     return Math.max(1, agenda.close(Math.min(...times.filter((time) => time !== null))) - clock.now());

@@ -50,8 +50,8 @@ describe('after a try', () => {
     expect(afterTry(fresh, tried(status), 0, 0)).toEqual({ state: 'pending', nextAttemptAt: 2_000 });
   });
 
-  it('410 is dead at once', () => {
-    expect(afterTry(fresh, tried(410), 0, 0)).toEqual({ state: 'dead', nextAttemptAt: null });
+  it('410 is an answer like any other that is not 2xx', () => {
+    expect(afterTry(fresh, tried(410), 0, 0)).toMatchObject({ state: 'pending' });
   });
 
   it('waits as long as it is asked to, an hour at most, and never shorter than planned', () => {
