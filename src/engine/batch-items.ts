@@ -13,6 +13,7 @@ import { type Detail, type Failure, failure, GatewayError } from '../domain/fail
 import type { Model } from '../domain/model.ts';
 import { type Millicredits, toCredits } from '../domain/units.ts';
 import type { NewItem } from '../store/store.ts';
+import { complaintAbout, publicAddress } from '../system/system.ts';
 import { HELD, refusedDraft } from './batch-refused.ts';
 import type { Rooms } from './rooms.ts';
 import { draftOf, inherit, modelFor } from './submit.ts';
@@ -31,7 +32,10 @@ export async function eachInTurn<T>(all: readonly T[], work: (one: T, index: num
 }
 
 /** Throws GatewayError('invalid_request') naming every bad place as `items.N.…`. */
-export async function parseItems(items: readonly unknown[]): Promise<readonly GenerationRequest[]> {
+export async function parseItems(
+  { settings }: Pick<Rooms, 'settings'>,
+  items: readonly unknown[],
+): Promise<readonly GenerationRequest[]> {
   const requests: GenerationRequest[] = [];
   const complaints: Detail[] = [];
   const keys = new Map<string, number>();
@@ -41,11 +45,31 @@ export async function parseItems(items: readonly unknown[]): Promise<readonly Ge
     if (!parsed.success) return void complaints.push(...(fromZod(parsed.error, `items.${index}`).details ?? []));
     requests.push(parsed.data);
     complaints.push(...misplaced(parsed.data, index), ...repeated(keys, parsed.data, index));
+    complaints.push(...atOdds(parsed.data, index), ...unreachable(parsed.data, index, settings.allowPrivate));
   });
+  refuseAll(complaints);
+  return requests;
+}
+
+function refuseAll(complaints: readonly Detail[]): void {
   const [first] = complaints;
-  if (first === undefined) return requests;
+  if (first === undefined) return;
   const details = complaints.slice(0, MAX_COMPLAINTS);
   throw new GatewayError('invalid_request', `${first.path}: ${first.message}`, { details });
+}
+
+/** A size said in more than one way: whatever the model, it cannot be meant. */
+function atOdds({ size, aspect_ratio, width, height }: GenerationRequest, index: number): Detail[] {
+  const ways = { size, aspect_ratio, ...(width === undefined ? { height } : { width }) };
+  const asked = Object.entries(ways).flatMap(([way, value]) => (value === undefined ? [] : [way]));
+  if (asked.length < 2) return [];
+  const message = 'expected only one of size, aspect_ratio, or width and height';
+  return asked.map((way) => ({ path: `items.${index}.${way}`, message }));
+}
+
+function unreachable({ webhook_url: url }: GenerationRequest, index: number, allowed: readonly string[]): Detail[] {
+  const message = url === undefined ? null : complaintAbout(url, publicAddress(allowed));
+  return message === null ? [] : [{ path: `items.${index}.webhook_url`, message }];
 }
 
 /** What a single request may say and an item may not. */
@@ -90,7 +114,7 @@ export async function batchHash(requests: readonly GenerationRequest[], fallback
   return hash.digest('hex');
 }
 
-/** Items in order, their places counted from 0. */
+/** Items in order, their places counted from 0. Throws GatewayError('invalid_request') as `parseItems` does. */
 export async function draftItems(
   rooms: Rooms,
   caller: Caller,
@@ -100,8 +124,15 @@ export async function draftItems(
   const draft = drafter(rooms, caller, batch);
   const items: NewItem[] = [];
   await eachInTurn(requests, async (request, index) => items.push(await draft(request, index)));
+  refuseAll(items.flatMap(({ failure: why }, index) => promptless(why, index)));
   return items;
 }
+
+/** Only its model says whether an item needs a prompt; one that lacks it is no request. */
+const promptless = (why: Failure | null, index: number): Detail[] =>
+  (why?.details ?? []).flatMap(({ path, message }) =>
+    path === 'prompt' ? [{ path: `items.${index}.prompt`, message }] : [],
+  );
 
 /** Drafts item after item; a model is looked for once, however many name it. */
 export function drafter(

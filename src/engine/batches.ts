@@ -162,7 +162,7 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
   return {
     async create(caller, request) {
       admitting();
-      const requests = await parseItems(request.items);
+      const requests = await parseItems(rooms, request.items);
       const batch = draftBatch(caller, request);
       const key = request.idempotency_key;
       const claim = key === undefined ? null : { key, requestHash: await batchHash(requests, batch.fallback) };
@@ -172,13 +172,13 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
       return { ...(await nowOf(made.batch)), replayed: made.outcome === 'replayed' };
     },
     async project(caller, request) {
-      const requests = await parseItems(request.items);
+      const requests = await parseItems(rooms, request.items);
       const batch = draftBatch(caller, request);
       return projectionOf(rooms, caller, await draftItems(rooms, caller, batch, requests), batch.maxCredits);
     },
     async extend(caller, id, items) {
       admitting();
-      const requests = await parseItems(items);
+      const requests = await parseItems(rooms, items);
       mustBe(await mine(caller, id), OPEN, 'takes items');
       const drafts = await affordable(caller, await mine(caller, id), requests);
       for (;;) {

@@ -71,7 +71,7 @@ describe('a batch', () => {
       { prompt: 'b' },
       { prompt: 'c', init_image: 'gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0' },
       { prompt: 'd', max_credits: 1 },
-      {},
+      { prompt: 'off the grid', width: 1001 },
       { prompt: 'e', from: 'gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0' },
     ];
     const { batch } = await make(house, { items });
@@ -162,6 +162,27 @@ describe('items that do not parse', () => {
       'items.70.batch_id',
       'items.71.wait',
     ]);
+    expect((await desk().list(house.admin, 20)).data).toEqual([]);
+  });
+  it('are those too that no model could make sense of', async () => {
+    const items = [
+      { prompt: 'a', size: '64x64', width: 64, height: 64 },
+      { prompt: 'b', aspect_ratio: '1:1', height: 64 },
+      { prompt: 'c', webhook_url: 'http://192.168.0.7/hook' },
+      { prompt: 'd', size: '64x64', model: 'nope' },
+    ];
+    const places = (refused: Promise<unknown>) =>
+      refused.catch((error: { failure: { details: { path: string }[] } }) => error.failure.details.map((d) => d.path));
+    expect(await places(desk().create(house.admin, request({ items })))).toEqual([
+      'items.0.size',
+      'items.0.width',
+      'items.1.aspect_ratio',
+      'items.1.height',
+      'items.2.webhook_url',
+    ]);
+    const bare = request({ items: [...shots(2), {}, { model: 'nope' }, { prompt: ' ' }] });
+    for (const refused of [desk().create(house.admin, bare), desk().project(house.admin, bare)])
+      expect(await places(refused)).toEqual(['items.2.prompt', 'items.4.prompt']);
     expect((await desk().list(house.admin, 20)).data).toEqual([]);
   });
   it('are told of fifty at a time', async () => {
