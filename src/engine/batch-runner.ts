@@ -92,7 +92,12 @@ export async function startRunner({ rooms, recorder, attempts, workspace }: Runn
       if (work.crowded) return;
       for (const [n, answer] of answers.entries()) {
         if (answer.outcome !== 'refused') continue;
-        cheapest = Math.min(cheapest, (fitting[n] as Generation).quote.reserve);
+        const refused = fitting[n] as Generation;
+        if (answer.failure.code === 'cancelled_by_admin') {
+          await cancel(refused.id, answer.failure);
+          continue;
+        }
+        cheapest = Math.min(cheapest, refused.quote.reserve);
         refusal ??= answer.failure;
       }
       if (refusal === null) work.next = (fitting.at(-1)?.item ?? after) + 1;

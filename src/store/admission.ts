@@ -15,7 +15,10 @@ export type Admitted =
   | { readonly outcome: 'admitted'; readonly generation: Generation }
   /** It moved meanwhile (cancelled). */
   | { readonly outcome: 'moved' }
-  /** Nothing was written: `insufficient_credits`, `budget_exceeded` (the batch's cap or the key's), `queue_full`. */
+  /**
+   * Nothing was written: `insufficient_credits`, `budget_exceeded` (the batch's cap or the key's), `queue_full`; or
+   * `cancelled_by_admin`: the key that asked for it is gone, so it may never start.
+   */
   | { readonly outcome: 'refused'; readonly failure: Failure };
 
 export function admission(
@@ -60,10 +63,18 @@ async function admitOne(
   if (!accepts(held, 'admitted')) return { outcome: 'moved' };
   const event = { type: 'admitted', at } as const;
   const next = apply(held, event);
-  const refusal = refusalFor(tx, held, next.reserved) ?? beyond(left, next.reserved);
+  const refusal = withdrawn(tx, held, at) ?? refusalFor(tx, held, next.reserved) ?? beyond(left, next.reserved);
   if (refusal !== null) return { outcome: 'refused', failure: refusal };
   const moved = await transition(tx, held, next, event);
   return moved === null ? { outcome: 'moved' } : { outcome: 'admitted', generation: moved.generation };
+}
+
+/** Nobody spends by a key that was deleted or has expired. */
+function withdrawn({ books }: Transaction, { keyId }: Generation, at: Millis): Failure | null {
+  const key = books.key(keyId);
+  const why = key === undefined ? 'was deleted' : key.expiresAt !== null && key.expiresAt <= at ? 'has expired' : null;
+  if (why === null) return null;
+  return failure('cancelled_by_admin', `The key that asked for it, ${keyId}, ${why}; ask for it again with another.`);
 }
 
 function beyond(left: Millicredits, reserve: Millicredits): Failure | null {

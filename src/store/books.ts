@@ -20,6 +20,7 @@ export interface Account {
 
 export interface KeyAccount {
   readonly id: KeyId;
+  readonly expiresAt: number | null;
   readonly cap: number | null;
   spend: number;
 }
@@ -55,7 +56,8 @@ export function bookkeeping() {
       select id, queue_limit, balance, reserved, queued, running from workspaces where deleted_at is null and id in`,
   );
   const keys = finder(
-    sql<Pick<KeyRow, 'id' | 'spend_cap' | 'spend'>>`select id, spend_cap, spend from keys where id in`,
+    sql<Pick<KeyRow, 'id' | 'expires_at' | 'spend_cap' | 'spend'>>`
+      select id, expires_at, spend_cap, spend from keys where id in`,
   );
   const saveWorkspace = statement(
     sql`update workspaces set balance = ${0}, reserved = ${0}, queued = ${0}, running = ${0} where id = ${''}`,
@@ -103,8 +105,10 @@ export function bookkeeping() {
     return {
       async load(workspaceIds, keyIds) {
         await open(unasked(workspaceIds, asked.workspaces));
-        for (const { id, spend_cap: cap, spend } of await keys(db, unasked(keyIds, asked.keys)))
-          spending.set(id, { id, cap, spend });
+        for (const row of await keys(db, unasked(keyIds, asked.keys))) {
+          const { id, expires_at: expiresAt, spend_cap: cap, spend } = row;
+          spending.set(id, { id, expiresAt, cap, spend });
+        }
       },
       async reload(id) {
         accounts.delete(id);

@@ -2,7 +2,9 @@
 // Held on both databases.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Caller } from '../../src/domain/caller.ts';
 import { FREE } from '../../src/domain/price.ts';
+import { hashKey } from '../../src/engine/gateway.ts';
 import type { Plan } from '../fleet/fake-backend.ts';
 import { onBothEngines } from '../store/engines.ts';
 import { codes, ended, itemsOf, make, now, request, shots, until } from './batch-stage.ts';
@@ -74,6 +76,25 @@ onBothEngines((engine) => {
       const { batch } = await make(house, { items: shots(120), max_credits: 1 });
       expect((await ended(house, batch.id)).tally.counts.cancelled).toBe(120);
       expect(house.fakes.works).toEqual([]);
+    });
+    it('of a key outlives neither the key nor its end', async () => {
+      plan({ runMs: 2000 });
+      const rights = { scopes: ['generate'] as const, models: null, requestsPerMinute: null };
+      for (const expiresAt of [null, house.clock.now() + 3_500]) {
+        const asked = { name: 'k', ...rights, expiresAt, spendCap: 10 * CREDIT };
+        const { key, secret } = await house.gateway.createKey('studio', asked);
+        const caller = (await house.gateway.authenticate(hashKey(secret))) as Caller;
+        const { batch } = await desk().create(caller, request({ items: shots(20), concurrency: 2 }));
+        await house.clock.advance(500);
+        if (expiresAt === null) await house.gateway.deleteKey('studio', key.id);
+        const done = await ended(house, batch.id);
+        expect(done.batch.status).toBe('finished');
+        expect(done.tally.counts.succeeded).toBeLessThanOrEqual(5);
+        expect(done.tally.counts.succeeded + done.tally.counts.cancelled).toBe(20);
+        const kept = await itemsOf(house, batch.id, 'cancelled');
+        expect(new Set(codes(kept))).toEqual(new Set(['cancelled_by_admin']));
+        expect(kept[0]?.state).toMatchObject({ failure: { message: expect.stringContaining(key.id) } });
+      }
     });
     it('of what the workspace has left cancels the rest too', async () => {
       const { batch } = await make(house, { items: shots(8), concurrency: 2 });

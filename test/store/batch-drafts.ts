@@ -1,11 +1,12 @@
 // Batches and their items as tests want them: small, whole, and different only where a test says so.
 
+import { hash } from 'node:crypto';
 import type { Batch } from '../../src/domain/batch.ts';
 import { CLOSED } from '../../src/domain/breaker.ts';
 import type { Webhook } from '../../src/domain/delivery.ts';
 import type { Generation } from '../../src/domain/generation.ts';
 import type { Admitted, BatchMade, NewItem, Store } from '../../src/store/store.ts';
-import { draft, START } from './drafts.ts';
+import { draft, newKey, START } from './drafts.ts';
 
 let made = 0;
 
@@ -31,12 +32,21 @@ export function batch(over: Partial<Batch> = {}): Batch {
   };
 }
 
+const keyHash = (workspaceId: string): string => hash('sha256', workspaceId);
+const keyIn = (workspaceId: string): string => `key_${hash('sha256', keyHash(workspaceId)).slice(0, 24)}`;
+
+/** The key that items of this workspace are asked for with; it may be there already. */
+export async function cutKey(store: Store, workspaceId = 'studio'): Promise<void> {
+  const key = newKey({ workspaceId, hash: keyHash(workspaceId) });
+  if ((await store.accounts.authenticate(key.hash)) === null) await store.accounts.createKey(key, START);
+}
+
 /** Costs 2 credits once it is handed over. */
 export function item(of: Pick<Batch, 'id' | 'workspaceId'>, index: number, over: Partial<Generation> = {}): NewItem {
   const quote = { perOutput: 2_000, perNodeSecond: 0, reserve: 2_000 };
   const kept = { state: { status: 'queued', attempt: 1, notBefore: 0, held: true }, reserved: 0 } as const;
   const place = { batchId: of.id, workspaceId: of.workspaceId, item: index, priority: 'batch' } as const;
-  return { draft: { ...draft({ quote, ...over }), ...kept, ...place }, failure: null };
+  return { draft: { ...draft({ quote, keyId: keyIn(of.workspaceId), ...over }), ...kept, ...place }, failure: null };
 }
 
 export const items = (of: Batch, count: number, over: Partial<Generation> = {}): NewItem[] =>
@@ -48,6 +58,7 @@ export async function created(
   of: Batch = batch(),
   its: readonly NewItem[] = items(of, 3),
 ): Promise<Batch> {
+  await cutKey(store, of.workspaceId);
   return whole(await store.batches.create(of, its, null));
 }
 

@@ -5,7 +5,7 @@ import { NO_TALLY } from '../../src/domain/batch.ts';
 import { failure } from '../../src/domain/failure.ts';
 import { laneOf } from '../../src/domain/lane.ts';
 import type { Recorded, Store } from '../../src/store/store.ts';
-import { admitted, batch, created, item, items } from './batch-drafts.ts';
+import { admitted, batch, created, cutKey, item, items } from './batch-drafts.ts';
 import { appended, cancelled, draft, inserted, newKey, START, started, succeeded, workspace } from './drafts.ts';
 import { freshStore, onBothEngines, type Site } from './engines.ts';
 import { expectSound } from './invariants.ts';
@@ -48,6 +48,7 @@ onBothEngines((engine) => {
   });
 
   it('makes thousands of items in one commit, or none when one is broken', async () => {
+    await cutKey(store);
     const before = store.commits;
     const one = batch();
     expect(await created(store, one, items(one, 2_000))).toMatchObject({ total: 2_000, projected: 4_000_000 });
@@ -160,6 +161,32 @@ onBothEngines((engine) => {
     });
     expect(await store.ledger.credits('poor')).toEqual({ balance: 5_000, reserved: 4_000 });
     expect((await held(one.id)).map((g) => g.item)).toEqual([1, 3, 4, 6]);
+  });
+
+  it('hands over nothing that a key asked for which was deleted or has expired', async () => {
+    const key = (more: object) => store.accounts.createKey(newKey(more), START);
+    const [gone, old, young] = [
+      await key({}),
+      await key({ expiresAt: START + 5 }),
+      await key({ expiresAt: START + 6 }),
+    ];
+    const one = batch();
+    await created(
+      store,
+      one,
+      [gone, old, young].map(({ id: keyId }, n) => item(one, n, { keyId })),
+    );
+    await store.accounts.deleteKey('studio', gone.id);
+    const refused = (id: string, why: string) => ({
+      outcome: 'refused',
+      failure: { code: 'cancelled_by_admin', message: expect.stringContaining(`${id}, ${why}`) },
+    });
+    expect(await store.batches.admit(await held(one.id), null, START + 5)).toMatchObject([
+      refused(gone.id, 'was deleted'),
+      refused(old.id, 'has expired'),
+      { outcome: 'admitted' },
+    ]);
+    expect((await held(one.id)).map((g) => g.item)).toEqual([0, 1]);
   });
 
   it('does not hand over what moved meanwhile, nor anything twice', async () => {

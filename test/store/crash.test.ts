@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, it } from 'vitest';
+import { cutKey } from './batch-drafts.ts';
 import { workspace } from './drafts.ts';
 import { onBothEngines, type Site } from './engines.ts';
 import { expectSound } from './invariants.ts';
@@ -31,6 +32,7 @@ onBothEngines((engine) => {
     await using site = await engine.site();
     const first = await site.open();
     await workspace(first, 'studio', 1_000_000_000);
+    await cutKey(first);
     await first.close();
     for (const [round, after] of [1, 37, 160, 400, 90].entries()) {
       const acknowledged = await killed(site, `r${round}`, after);
@@ -47,6 +49,7 @@ onBothEngines((engine) => {
     await using site = await engine.site();
     const store = await site.open();
     await workspace(store, 'studio', 1_000_000_000);
+    await cutKey(store);
     const [one, two] = await Promise.all([killed(site, 'a', 50), killed(site, 'b', 200)]);
     for (const [id, seq] of [...one, ...two])
       expect((await store.generations.get(id))?.seq, id).toBeGreaterThanOrEqual(seq);

@@ -6,7 +6,7 @@ import { type Batch, type BatchEvent, batchAccepts } from '../../src/domain/batc
 import { accepts, type GenerationEvent } from '../../src/domain/event.ts';
 import { failure } from '../../src/domain/failure.ts';
 import type { NewItem, Store } from '../../src/store/store.ts';
-import { batch, item, webhook } from './batch-drafts.ts';
+import { batch, cutKey, item, webhook } from './batch-drafts.ts';
 import { cancelled, draft, failed, newKey, output, requeued, START, started, succeeded, workspace } from './drafts.ts';
 import { onBothEngines } from './engines.ts';
 import { expectSound } from './invariants.ts';
@@ -114,6 +114,7 @@ onBothEngines((engine) => {
         await using site = await engine.site();
         const stores = [await site.open(), await site.open()] as const;
         await workspace(stores[0], 'studio', 10_000, { queue: 8 });
+        await cutKey(stores[0]);
         await stores[0].webhooks.create(webhook());
         let ends = 0;
         for (const each of stores)
