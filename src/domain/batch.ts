@@ -188,10 +188,17 @@ export function judged(b: Batch, outcomes: readonly Outcome[], now: Millis): Bat
   return { type: breaker.state === 'halted' ? 'halted' : 'breaker', at: now, breaker };
 }
 
-/** Does `retry_failed` take it? What a person, a cap or missing credits ended stays ended. */
-export function mayRetry({ state }: Pick<Generation, 'state'>): boolean {
-  if (!('failure' in state)) return false;
-  return state.status !== 'cancelled' || state.failure.code === 'batch_halted';
+/** Is this generation an item of that batch? If not, it is only attached there, and belongs to others. */
+export const isOwn = ({ batchId, item }: Pick<Generation, 'batchId' | 'item'>, of: BatchId): boolean =>
+  batchId === of && item !== null;
+
+/**
+ * Does `retry_failed` of this batch take it? What a person, a cap or missing credits ended stays ended, except where that
+ * was somebody else's doing to an attached one.
+ */
+export function mayRetry(g: Pick<Generation, 'state' | 'batchId' | 'item'>, of: BatchId): boolean {
+  if (!('failure' in g.state)) return false;
+  return g.state.status !== 'cancelled' || g.state.failure.code === 'batch_halted' || !isOwn(g, of);
 }
 
 /** An item of a batch: the generation that stands for it now. */

@@ -1,7 +1,7 @@
 // The items of a batch that may be asked for once more: the same request, seed and key, at today's price. An item is
 // rebuilt from what was stored when it was asked for, so no request is kept twice.
 
-import { type Batch, type Item, mayRetry } from '../domain/batch.ts';
+import { type Batch, type Item, isOwn, mayRetry } from '../domain/batch.ts';
 import type { Caller } from '../domain/caller.ts';
 import { type Failure, failure, GatewayError } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
@@ -23,11 +23,11 @@ export async function retriesOf(
   const draft = drafter(rooms, caller, batch);
   const items: NewItem[] = [];
   for await (const { index, generation } of ended) {
-    if (!mayRetry(generation)) continue;
+    if (!mayRetry(generation, batch.id)) continue;
     const first = (await rooms.store.events.generationAt(generation.id, 1)) ?? generation;
     const item = wasRefused(generation, first)
       ? await draft(refusedRequest(first), index)
-      : await again(rooms, caller, first);
+      : await again(rooms, caller, isOwn(generation, batch.id) ? first : asked(batch, first));
     const place = { batchId: batch.id, item: index, previousId: generation.id };
     items.push({ ...item, draft: { ...item.draft, ...place } });
   }
@@ -44,6 +44,17 @@ const wasRefused = ({ seq, state }: Generation, { params }: Generation): boolean
   state.failure.code !== 'idempotency_conflict' &&
   params.initImage === null &&
   params.mask === null;
+
+/** The same picture as somebody else's, without what they wanted beside it: of an attached item no request is kept. */
+const asked = (batch: Batch, theirs: Generation): Generation => ({
+  ...theirs,
+  priority: 'batch',
+  metadata: batch.metadata,
+  webhookUrl: null,
+  fallback: batch.fallback ?? theirs.fallback,
+  startBy: null,
+  maxCredits: null,
+});
 
 /** What it resolved to stays as it was; only its price and its deadline are of today. */
 async function again(rooms: Rooms, caller: Caller, first: Generation): Promise<NewItem> {

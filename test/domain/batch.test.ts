@@ -145,14 +145,16 @@ describe('an item that ended', () => {
     expect(outcomeOf(moved(held, { type: 'failed', at: 9, failure: why }))).toBeNull();
   });
   it('may be retried when it failed, timed out or was halted, and not when somebody stopped it', () => {
-    const cancelled = (code: Parameters<typeof failure>[0]) =>
-      mayRetry(moved(admitted, { type: 'cancelled', at: 9, failure: failure(code, 'x') }));
-    expect(mayRetry(moved(admitted, { type: 'failed', at: 9, failure: why }))).toBe(true);
-    expect(mayRetry(moved(admitted, { type: 'timed_out', at: 9, failure: why }))).toBe(true);
+    const own = { ...admitted, batchId: 'batch_1', item: 0 };
+    const cancelled = (code: Parameters<typeof failure>[0], g = own) =>
+      mayRetry(moved(g, { type: 'cancelled', at: 9, failure: failure(code, 'x') }), 'batch_1');
+    expect(mayRetry(moved(own, { type: 'failed', at: 9, failure: why }), 'batch_1')).toBe(true);
+    expect(mayRetry(moved(own, { type: 'timed_out', at: 9, failure: why }), 'batch_1')).toBe(true);
     expect(cancelled('batch_halted')).toBe(true);
     for (const code of ['cancelled_by_caller', 'budget_exceeded', 'insufficient_credits'] as const)
       expect(cancelled(code)).toBe(false);
-    expect(mayRetry(admitted)).toBe(false);
+    expect(mayRetry(own, 'batch_1')).toBe(false);
+    expect(cancelled('cancelled_by_caller', { ...own, batchId: 'batch_2' }), 'by others').toBe(true);
   });
 });
 

@@ -101,6 +101,42 @@ describe('items that belong to others', () => {
     await house.gateway.cancel(house.admin, other.id);
   });
 
+  it('and were cancelled by them are asked for again by a retry, as this batch would ask', async () => {
+    await open();
+    plan({ hang: true });
+    const theirs = {
+      priority: 'interactive',
+      metadata: { whose: 'theirs' },
+      webhook_url: 'https://a.example/b',
+    } as const;
+    const single = await house.ask({ ...keyed(1)[0], ...theirs, max_credits: 2 });
+    const first = await make(house, { items: keyed(3).map((s) => ({ ...s, ...theirs })) });
+    const { batch } = await make(house, { items: keyed(3), metadata: { whose: 'ours' } });
+    expect(batch.projected).toBe(0);
+    await desk().cancel(house.admin, first.batch.id);
+    await house.gateway.cancel(house.admin, single.id);
+    await ended(house, first.batch.id);
+    expect((await ended(house, batch.id)).tally.counts.cancelled).toBe(3);
+    plan({});
+    expect((await desk().retryFailed(house.admin, batch.id)).batch.projected).toBe(6 * CREDIT);
+    expect((await ended(house, batch.id)).tally).toMatchObject({ counts: { succeeded: 3 }, charged: 6 * CREDIT });
+    for (const [i, g] of (await itemsOf(house, batch.id)).entries()) {
+      const ours = {
+        priority: 'batch',
+        metadata: { whose: 'ours' },
+        webhookUrl: null,
+        maxCredits: null,
+        batchId: batch.id,
+      };
+      expect(g).toMatchObject({
+        ...ours,
+        item: i,
+        idempotencyKey: `key-${i}`,
+        params: { prompt: `shot ${i}`, seed: i },
+      });
+    }
+  });
+
   it('are waited for without reading all of them at every end', async () => {
     let read = 0;
     await open({
