@@ -8,9 +8,9 @@ import type { Generation } from '../domain/generation.ts';
 import type { Millis, WorkspaceId } from '../domain/units.ts';
 import { inGroups, itemOf, type NewItem, placeItem } from './batch-items.ts';
 import { BATCH_MOVING, batchRow, movingBatchColumns, toBatch } from './batch-rows.ts';
-import { CLAIM_MS } from './insert.ts';
+import { CLAIM_MS, claimedByAnother } from './insert.ts';
 import { claimId, itemKeyOf } from './rows.ts';
-import type { BatchRow } from './schema.ts';
+import type { BatchRow, GenerationRow } from './schema.ts';
 import { finder, inserter, statement } from './statements.ts';
 import { tallying } from './tally.ts';
 import type { Needs, Transaction } from './transaction.ts';
@@ -46,8 +46,11 @@ export function batchWriting(): BatchWrites {
       where batch_id = ${''} and item = ${0} returning submitted`,
   );
   const detach = statement(sql`delete from batch_attached where batch_id = ${''} and item = ${0}`);
-  const ownKeys = finder(sql<{ item_key: string }>`select item_key from generations where item_key in`);
-  const attachedKeys = finder(sql<{ item_key: string }>`select item_key from batch_attached where item_key in`);
+  const ownKeys = finder(sql<Keyed>`select item_key, submitted from generations where item_key in`);
+  const attachedKeys = finder(
+    sql<Keyed>`select a.item_key, g.submitted from batch_attached a
+      join generations g on g.id = a.generation_id where a.item_key in`,
+  );
   const insert = inserter('batches', [
     'id',
     'workspace_id',
@@ -118,13 +121,18 @@ export function batchWriting(): BatchWrites {
         let [added, projected] = [0, 0];
         await inGroups(tx, items, async (group) => {
           const keys = group.flatMap((one) => itemKeyOf(current.id, one.draft.idempotencyKey) ?? []);
-          const has = new Set([...(await ownKeys(tx.db, keys)), ...(await attachedKeys(tx.db, keys))].map(keyOf));
-          for (const { draft, failure } of group) {
+          const rows = [...(await ownKeys(tx.db, keys)), ...(await attachedKeys(tx.db, keys))];
+          const known = new Map<string, Generation[]>();
+          for (const row of rows) note(known, row.item_key, JSON.parse(row.submitted) as Generation);
+          for (const { draft, failure: why } of group) {
             const key = itemKeyOf(current.id, draft.idempotencyKey);
-            if (key !== null && has.has(key)) continue;
-            if (key !== null) has.add(key);
+            const same = key === null ? [] : (known.get(key) ?? []);
+            if (same.some((one) => one.requestHash === draft.requestHash)) continue;
+            const generation = same[0];
+            const refusal = generation === undefined ? why : claimedByAnother({ generation });
+            if (key !== null) note(known, key, draft);
             const item = current.total + added++;
-            projected += placeItem(tx, { draft: { ...draft, item }, failure }, now);
+            projected += placeItem(tx, { draft: { ...draft, item }, failure: refusal }, now);
           }
         });
         if (added === 0) return current;
@@ -160,7 +168,10 @@ const needsOf = (workspaceId: WorkspaceId): Needs => ({
   hooks: [workspaceId],
 });
 
-const keyOf = (row: { readonly item_key: string }): string => row.item_key;
+type Keyed = Pick<GenerationRow, 'submitted'> & { readonly item_key: string };
+
+const note = (known: Map<string, Generation[]>, key: string, one: Generation): void =>
+  void known.set(key, [...(known.get(key) ?? []), one]);
 
 /** Apart from the keys of generations. */
 export const batchClaimOf = (workspaceId: WorkspaceId, key: string): string =>

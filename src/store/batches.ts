@@ -33,9 +33,9 @@ export interface Batches {
   create(batch: Batch, items: readonly NewItem[], claim: BatchClaim | null): Promise<BatchMade>;
   /** What a making with this key would be answered now, without making anything; null: the key is free. */
   made(workspaceId: WorkspaceId, claim: BatchClaim): Promise<BatchMade | null>;
-  /** Appends items; the draft's `item` numbers are given here, on from `total`. Items whose key this batch has already are skipped. Null: someone moved first. */
+  /** Appends items; the draft's `item` numbers are given here, on from `total`. Items whose key this batch has already with the same request are skipped; with another they fail (`idempotency_conflict`). Null: someone moved first. */
   extend(current: Batch, items: readonly NewItem[], at: Millis): Promise<Batch | null>;
-  /** New generations in the place of ended ones, by their `item`; the old ones stay as history and count no longer. The batch becomes `running`. Null: someone moved first. */
+  /** New generations in the place of ended ones, by their `item`; the old ones stay as history and count no longer. The batch becomes `running`, unless it is paused. Null: someone moved first. */
   retry(current: Batch, items: readonly NewItem[], at: Millis): Promise<Batch | null>;
   get(id: BatchId): Promise<Batch | null>;
   /** Newest first. */

@@ -80,7 +80,7 @@ export const spent = (g: Generation): boolean => isFinal(g) && g.state.status !=
 
 const refuse = (why: Failure): Inserted => ({ outcome: 'refused', failure: why });
 
-export const claimedByAnother = ({ generation }: Claim): Failure =>
+export const claimedByAnother = ({ generation }: { readonly generation: Pick<Generation, 'id'> }): Failure =>
   failure('idempotency_conflict', `This idempotency key belongs to another request, ${generation.id}.`);
 
 /** Why this generation may not enter the queue and reserve so much; null: it may. */

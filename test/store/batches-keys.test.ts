@@ -3,13 +3,14 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { NO_TALLY } from '../../src/domain/batch.ts';
 import { failure } from '../../src/domain/failure.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { NewItem, Store } from '../../src/store/store.ts';
 import { accepted, admitted, batch, created, item, items, whole } from './batch-drafts.ts';
 import { appended, cancelled, failed, inserted, START, started, succeeded, workspace } from './drafts.ts';
 import { freshStore, onBothEngines, type Site } from './engines.ts';
 import { expectSound } from './invariants.ts';
 
 const HOUR = 3_600_000;
+const placed = (one: NewItem, at: number): NewItem => ({ ...one, draft: { ...one.draft, item: at } });
 const counts = (over: Partial<typeof NO_TALLY.counts>) => ({ ...NO_TALLY.counts, ...over });
 
 onBothEngines((engine) => {
@@ -185,6 +186,28 @@ onBothEngines((engine) => {
     expect((await everything(one.id))[4]?.generation).toEqual(done);
     expect(await store.batches.extend(more as never, [keyed('a'), keyed('elsewhere')], START)).toEqual(more);
     expect(await store.batches.get(one.id)).toEqual(more);
+  });
+
+  it('appends an item that fails where its key is in use with another request', async () => {
+    const elsewhere = await inserted(store, { idempotencyKey: 'elsewhere' });
+    const one = batch();
+    const keyed = (key: string, requestHash?: string) =>
+      item(one, 99, { idempotencyKey: key, ...(requestHash && { requestHash }) });
+    const made = await created(store, one, [keyed('a'), item(one, 1, { idempotencyKey: 'elsewhere' })].map(placed));
+    const others = () => [keyed('a', 'another'), keyed('elsewhere', 'another'), keyed('b')];
+    const more = await store.batches.extend(made, others(), START);
+    expect(more).toMatchObject({ total: 5, projected: 4_000 });
+    const all = await everything(one.id);
+    expect(all.map((i) => i.key)).toEqual(['a', 'elsewhere', 'a', 'elsewhere', 'b']);
+    for (const [at, of] of [
+      [2, all[0]?.generation.id],
+      [3, elsewhere.id],
+    ] as const) {
+      expect(all[at]?.generation.state).toMatchObject({
+        failure: { code: 'idempotency_conflict', message: expect.stringContaining(`${of}`) },
+      });
+    }
+    expect(await store.batches.extend(more as never, others(), START), 'it may be repeated').toEqual(more);
   });
 
   it('puts new generations in the place of failed ones, which stay as history', async () => {

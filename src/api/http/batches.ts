@@ -64,7 +64,8 @@ function makingRoutes(batches: BatchDesk): readonly Route[] {
       path: '/v1/batches/:id/items',
       tag: TAG,
       summary: 'Append items',
-      description: 'While it runs or is paused. Items whose key it has already are left out, so this may be repeated.',
+      description:
+        'While it runs or is paused. Items whose key it has already are left out, so this may be repeated; one that asks for something else under such a key fails.',
       scope: 'generate',
       body: ItemsRequest,
       maxItems: MAX_FIELDS,
