@@ -75,7 +75,7 @@ export type BatchEvent =
   /** The breaker tripped, closed again or counted a healthy stretch. */
   | { readonly type: 'breaker'; readonly at: Millis; readonly breaker: Breaker }
   | { readonly type: 'extended'; readonly at: Millis; readonly items: number; readonly projected: Millicredits }
-  /** Failed items were put back. `projected`: what that adds to the projection (items refused at first, other prices). */
+  /** Failed items were put back; a batch that a person paused stays paused. `projected`: what that adds to the projection (items refused at first, other prices). */
   | { readonly type: 'retried'; readonly at: Millis; readonly projected?: Millicredits };
 
 export type BatchEventType = BatchEvent['type'];
@@ -137,7 +137,7 @@ export function applyBatch(b: Batch, event: BatchEvent): Batch {
     case 'retried':
       return {
         ...next,
-        status: 'running',
+        status: b.status === 'paused' ? 'paused' : 'running',
         finishedAt: null,
         projected: b.projected + (event.projected ?? 0),
         breaker: { ...CLOSED, since: event.at },

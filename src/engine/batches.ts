@@ -63,7 +63,7 @@ export interface BatchDesk {
   resume(caller: Caller, id: BatchId): Promise<BatchNow>;
   /** `cancelled` at once; its items follow. Idempotent; an ended one comes back unchanged. */
   cancel(caller: Caller, id: BatchId): Promise<BatchNow>;
-  /** Failed, timed out and halted items run again as new generations. */
+  /** Failed, timed out and halted items run again as new generations; those of a paused batch once it is resumed. */
   retryFailed(caller: Caller, id: BatchId): Promise<BatchNow>;
 }
 

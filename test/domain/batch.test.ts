@@ -80,6 +80,7 @@ describe('every event in every status of a batch', () => {
       finishedAt: null,
       breaker: { state: 'closed', trips: 0, since: 5 },
     });
+    expect(applyBatch(batch({ status: 'paused' }), { type: 'retried', at: 5 }).status).toBe('paused');
   });
 });
 

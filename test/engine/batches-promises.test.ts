@@ -292,6 +292,21 @@ onBothEngines((engine) => {
       expect(house.fakes.works.slice(works).map((w) => w.job.params.prompt)).toEqual(['shot 0', 'shot 0']);
     });
 
+    it('leaves a batch paused that a person paused', async () => {
+      plan(bad);
+      const { batch } = await make(house, { items: shots(6), concurrency: 1, breaker: false });
+      await until(house, batch.id, ({ tally }) => tally.counts.failed === 2, 50);
+      await desk().pause(house.admin, batch.id);
+      await house.clock.advance(5_000);
+      plan({});
+      const works = house.fakes.works.length;
+      expect((await desk().retryFailed(house.admin, batch.id)).batch.status).toBe('paused');
+      await house.clock.advance(60_000);
+      expect(house.fakes.works).toHaveLength(works);
+      await desk().resume(house.admin, batch.id);
+      expect((await ended(house, batch.id)).tally.counts.succeeded).toBe(6);
+    });
+
     it('survives a crash right after', async () => {
       plan(bad);
       const { batch } = await make(house, { items: shots(6), breaker: false });
