@@ -114,6 +114,13 @@ export async function batchHash(requests: readonly GenerationRequest[], fallback
   return hash.digest('hex');
 }
 
+/** The identity of what that came to, so that two ways of saying the same are the same. */
+export async function resolvedHash(items: readonly NewItem[], fallback: Batch['fallback']): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(fallback));
+  await eachInTurn(items, ({ draft }) => hash.update(`\n${draft.requestHash}`));
+  return hash.digest('hex');
+}
+
 /** Items in order, their places counted from 0. Throws GatewayError('invalid_request') as `parseItems` does. */
 export async function draftItems(
   rooms: Rooms,

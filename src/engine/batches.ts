@@ -19,8 +19,8 @@ import type { Caller } from '../domain/caller.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Generation, Status } from '../domain/generation.ts';
 import { type Millis, toMillicredits } from '../domain/units.ts';
-import type { Page } from '../store/store.ts';
-import { batchHash, draftItems, mustAfford, parseItems, projectionOf } from './batch-items.ts';
+import type { BatchClaim, BatchMade, Page } from '../store/store.ts';
+import { batchHash, draftItems, mustAfford, parseItems, projectionOf, resolvedHash } from './batch-items.ts';
 import { etaOf } from './batch-pace.ts';
 import { retriesOf } from './batch-retry.ts';
 import type { Runner } from './batch-runner.ts';
@@ -159,6 +159,25 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
     return items;
   };
 
+  /** Whoever made it with this key meanwhile, or in other words, made it for this caller too, whatever is left to spend. */
+  const makeAnew = async (
+    caller: Caller,
+    batch: Batch,
+    requests: readonly GenerationRequest[],
+    spelt: BatchClaim | null,
+  ): Promise<BatchMade> => {
+    const items = await draftItems(rooms, caller, batch, requests);
+    const claim = spelt && {
+      key: spelt.key,
+      requestHash: `${spelt.requestHash} ${await resolvedHash(items, batch.fallback)}`,
+    };
+    const projection = await projectionOf(rooms, caller, items, batch.maxCredits);
+    const made = claim && (await store.batches.made(batch.workspaceId, claim));
+    if (made !== null) return made;
+    mustAfford(projection);
+    return store.batches.create(batch, items, claim);
+  };
+
   return {
     async create(caller, request) {
       admitting();
@@ -167,7 +186,7 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
       const key = request.idempotency_key;
       const claim = key === undefined ? null : { key, requestHash: await batchHash(requests, batch.fallback) };
       const known = claim && (await store.batches.made(caller.workspace.id, claim));
-      const made = known ?? (await store.batches.create(batch, await affordable(caller, batch, requests), claim));
+      const made = known?.outcome === 'replayed' ? known : await makeAnew(caller, batch, requests, claim);
       if (made.outcome === 'refused') throw new GatewayError(made.failure);
       return { ...(await nowOf(made.batch)), replayed: made.outcome === 'replayed' };
     },

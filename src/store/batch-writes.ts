@@ -16,9 +16,10 @@ import { tallying } from './tally.ts';
 import type { Needs, Transaction } from './transaction.ts';
 import type { Write } from './writer.ts';
 
-/** An idempotency key on the making of a batch, and the hash of what was asked with it. */
+/** An idempotency key on the making of a batch, and what was asked with it. */
 export interface BatchClaim {
   readonly key: string;
+  /** Hashes of it, one for each way of looking at it, with spaces between: to share one is to be the same. */
   readonly requestHash: string;
 }
 
@@ -180,7 +181,9 @@ export const batchClaimOf = (workspaceId: WorkspaceId, key: string): string =>
 /** Null: the key has expired. */
 export function alreadyMade(row: BatchRow, claim: BatchClaim, now: Millis): BatchMade | null {
   if (row.created_at + CLAIM_MS <= now) return null;
-  if (row.request_hash === claim.requestHash) return { outcome: 'replayed', batch: toBatch(row) };
+  const asked = claim.requestHash.split(' ');
+  if (row.request_hash?.split(' ').some((hash) => asked.includes(hash)))
+    return { outcome: 'replayed', batch: toBatch(row) };
   const why = `This idempotency key belongs to another batch, ${row.id}.`;
   return { outcome: 'refused', failure: failure('idempotency_conflict', why) };
 }

@@ -158,6 +158,34 @@ describe('items that belong to others', () => {
   });
 });
 
+describe('a batch made twice with one key', () => {
+  it('is made once, though the first takes what the second could not pay any more', async () => {
+    let between: (() => Promise<unknown>) | null = null;
+    await open({
+      through: through(({ made }) => ({
+        made: async (...asked) => {
+          const answer = await made(...asked);
+          const go = between;
+          between = null;
+          await go?.();
+          return answer;
+        },
+      })),
+    });
+    plan({ runMs: 60_000 });
+    await house.gateway.grant('studio', -980 * CREDIT, null);
+    const asked = { items: shots(6), idempotency_key: 'once' };
+    let first = '';
+    between = async () => {
+      first = (await make(house, asked)).batch.id;
+    };
+    const second = await make(house, asked);
+    expect(second).toMatchObject({ replayed: true, batch: { id: first } });
+    await desk().cancel(house.admin, first);
+    await ended(house, first);
+  });
+});
+
 describe('running dry', () => {
   it('takes what others of the workspace have reserved as spent', async () => {
     await open();

@@ -300,6 +300,24 @@ describe('keys', () => {
     expect(await hash({ seed: 1 })).not.toBe(await hash({ seed: 2 }));
     expect(await hash({ seed: 1 }, { seed: 5 })).toBe(await hash({ seed: 1 }, { seed: 6 }));
   });
+  it('of the batch answer with it however the same is said, and to nothing else', async () => {
+    const said = [
+      { prompt: 'a', width: 64, height: 64 },
+      { prompt: 'b', model: 'nope', seed: 1 },
+    ];
+    const first = await make(house, { items: said, idempotency_key: 'said' });
+    const again = [
+      { prompt: 'a', size: '64x64', model: 'flux', n: 1 },
+      { prompt: 'b', model: 'nope', metadata: { k: 1 } },
+    ];
+    const replayed = await desk().create(house.admin, request({ items: again, idempotency_key: 'said' }));
+    expect(replayed).toMatchObject({ replayed: true, batch: { id: first.batch.id } });
+    for (const items of [said.slice(1), [{ ...said[0], width: 128 }, said[1] ?? {}]])
+      await expect(desk().create(house.admin, request({ items, idempotency_key: 'said' }))).rejects.toMatchObject({
+        failure: { code: 'idempotency_conflict' },
+      });
+    await ended(house, first.batch.id);
+  });
   it('make one batch of parallel requests', async () => {
     const asked = request({ items: shots(3), idempotency_key: 'once' });
     const all = await Promise.all(Array.from({ length: 8 }, () => desk().create(house.admin, asked)));
