@@ -165,14 +165,20 @@ export function sayReport(r: LinedReport, { pictures, reportFile }: Desk): strin
     `${plain(r.name ?? r.id)}: ${number(r.counts.succeeded)} of ${number(r.total)} succeeded${took} (${r.status}, ${r.id})`,
     ...(r.counts.succeeded < r.total ? [`  ${sayCounts(r)}`] : []),
     ...(r.failures.length > 0 ? ['', ...sayFailures(r.failures)] : []),
+    ...sayUntold(r),
     '',
     `  credits   ${sayReconciliation(r)}`,
-    ...(r.seconds_per_job === null ? [] : [`  seconds   ${saySeconds(r.seconds_per_job)}`]),
+    ...saySeconds(r.seconds_per_job),
     ...(pictures === null ? [] : [`  pictures  ${number(pictures.saved)} in ${pictures.folder}`]),
     ...(pictures?.failed ?? []).slice(0, SHOWN).map((f) => `            not fetched: ${plain(f)}`),
     ...(pictures?.failed.length ? ['            run again to fetch them'] : []),
     ...(reportFile === null ? [] : [`  report    ${reportFile}`]),
   ].join('\n');
+}
+
+/** A report lists only so many. */
+function sayUntold({ failures, failures_total: total }: LinedReport): readonly string[] {
+  return total > failures.length ? [`  and ${count(total - failures.length, 'more item')} without a picture`] : [];
 }
 
 type Failed = LinedReport['failures'][number];
@@ -216,5 +222,7 @@ function sayReconciliation({ reconciliation: r, failures }: LinedReport): string
   return `${number(r.charged)} charged of ${number(r.projected)} projected (${sign}${number(r.delta_percent)} %)${flag}`;
 }
 
-const saySeconds = ({ mean, p50, p95 }: { mean: number; p50: number; p95: number }): string =>
-  `${number(mean)} per item (half within ${number(p50)}, 95 % within ${number(p95)})`;
+const saySeconds = ({ mean, p50, p95 }: ReportBody['seconds_per_job']): readonly string[] =>
+  mean === null || p50 === null || p95 === null
+    ? []
+    : [`  seconds   ${number(mean)} per item (half within ${number(p50)}, 95 % within ${number(p95)})`];

@@ -141,19 +141,27 @@ export const ItemsQuery = ListQuery.extend({
   status: z.enum(STATUSES).optional().describe('Only items in this state.'),
 });
 
+/** Of a prompt in the report; the item has the whole. */
+const MAX_TOLD_PROMPT = 300;
+/** Failures in one report: all of a night's work. */
+export const MAX_TOLD_FAILURES = 2000;
+
 export const ReportBody = BatchBody.extend({
-  failures: z.array(
-    z.object({
-      id: z.string(),
-      index: z.int(),
-      key: z.string(),
-      prompt: z.string(),
-      model: z.string(),
-      reason: z.string(),
-      error: GenerationError,
-      attempts: z.int(),
-    }),
-  ),
+  failures: z
+    .array(
+      z.object({
+        id: z.string(),
+        index: z.int(),
+        key: z.string(),
+        prompt: z.string().describe(`Its first ${MAX_TOLD_PROMPT} characters.`),
+        model: z.string(),
+        reason: z.string(),
+        error: GenerationError,
+        attempts: z.int(),
+      }),
+    )
+    .describe(`The first ${MAX_TOLD_FAILURES}, in order; page through all with \`GET …/items?status=failed\`.`),
+  failures_total: z.int().describe('How many did not succeed, listed here or not.'),
   reconciliation: z.object({
     projected: z.number(),
     charged: z.number(),
@@ -161,9 +169,8 @@ export const ReportBody = BatchBody.extend({
     flagged: z.boolean().describe('Off by more than 5 %.'),
   }),
   seconds_per_job: z
-    .object({ mean: z.number(), p50: z.number(), p95: z.number() })
-    .nullable()
-    .describe('Of items that succeeded, on their node; null when none has.'),
+    .object({ mean: z.number().nullable(), p50: z.number().nullable(), p95: z.number().nullable() })
+    .describe('Of items that succeeded, on their node; all null when none has.'),
   outputs: z.string().describe('Where to page through the pictures.'),
 }).meta({ id: 'BatchReport' });
 export type ReportBody = z.infer<typeof ReportBody>;
@@ -194,7 +201,7 @@ export function renderBatch(b: Batch, t: Tally, etaSeconds: number | null): Batc
   };
 }
 
-/** `failures`: items that did not succeed. `nodeMs`: of the items that succeeded, in any order. */
+/** `failures`: the first items that did not succeed. `nodeMs`: of the items that succeeded, in any order. */
 export function renderReport(
   b: Batch,
   t: Tally,
@@ -212,7 +219,7 @@ export function renderReport(
               id: g.id,
               index,
               key,
-              prompt: g.params.prompt,
+              prompt: cut(g.params.prompt),
               model: g.model,
               reason: g.state.failure.message,
               error: renderGenerationError(g.state.failure),
@@ -221,6 +228,7 @@ export function renderReport(
           ]
         : [],
     ),
+    failures_total: t.counts.failed + t.counts.timeout + t.counts.cancelled,
     reconciliation: {
       projected: toCredits(r.projected),
       charged: toCredits(r.charged),
@@ -232,8 +240,12 @@ export function renderReport(
   };
 }
 
+/** Whole characters only. */
+const cut = (prompt: string): string =>
+  prompt.length <= MAX_TOLD_PROMPT ? prompt : `${prompt.slice(0, MAX_TOLD_PROMPT - 1).toWellFormed()}…`;
+
 function spread(nodeMs: readonly Millis[]): ReportBody['seconds_per_job'] {
-  if (nodeMs.length === 0) return null;
+  if (nodeMs.length === 0) return { mean: null, p50: null, p95: null };
   const sorted = [...nodeMs].sort((a, b) => a - b);
   const at = (share: number) => seconds(sorted[Math.ceil(share * sorted.length) - 1] ?? 0);
   return { mean: seconds(sorted.reduce((a, b) => a + b, 0) / sorted.length), p50: at(0.5), p95: at(0.95) };

@@ -3,7 +3,7 @@
 // number, so two people who move it at once follow one another.
 
 import { setImmediate as turn } from 'node:timers/promises';
-import type { BatchRequest, Projection } from '../contract/batches.ts';
+import { type BatchRequest, MAX_TOLD_FAILURES, type Projection } from '../contract/batches.ts';
 import type { GenerationRequest } from '../contract/generations.ts';
 import {
   type Batch,
@@ -19,7 +19,7 @@ import type { Caller } from '../domain/caller.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Generation, Status } from '../domain/generation.ts';
 import { type Millis, toMillicredits } from '../domain/units.ts';
-import type { BatchClaim, BatchMade, Page } from '../store/store.ts';
+import type { BatchClaim, BatchMade, NewItem, Page } from '../store/store.ts';
 import { batchHash, draftItems, mustAfford, parseItems, projectionOf, resolvedHash } from './batch-items.ts';
 import { etaOf } from './batch-pace.ts';
 import { retriesOf } from './batch-retry.ts';
@@ -36,7 +36,7 @@ export interface BatchNow {
 }
 
 export interface BatchReport extends BatchNow {
-  /** Items that failed, timed out or were cancelled, in order. */
+  /** The first items that failed, timed out or were cancelled, in order; how many there are, its tally says. */
   readonly failures: readonly Item<Generation>[];
   /** Of the items that succeeded. */
   readonly nodeMs: readonly Millis[];
@@ -78,6 +78,8 @@ export interface DeskOptions {
 }
 
 const PAGE = 100;
+/** Items put back in one write. */
+const RETRIED_AT_ONCE = 2000;
 const ENDED_BADLY: readonly Status[] = ['failed', 'timeout', 'cancelled'];
 
 export function createBatchDesk({ rooms, runner, outlook, remember, admitting }: DeskOptions): BatchDesk {
@@ -99,15 +101,28 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
     return { batch, tally, etaSeconds: work === undefined ? null : etaOf(work, tally, limit, outlook, clock.now()) };
   };
 
-  async function* everyItem(id: BatchId, statuses: readonly Status[]): AsyncIterable<Item<Generation>> {
+  /** Those behind `after`. */
+  async function* everyItem(id: BatchId, statuses: readonly Status[], after = -1): AsyncIterable<Item<Generation>> {
     let cursor: string | undefined;
     do {
       const page = await store.batches.items(id, { statuses }, PAGE, cursor);
-      yield* page.data;
+      for (const item of page.data) if (item.index > after) yield item;
       cursor = page.next ?? undefined;
       await turn();
     } while (cursor !== undefined);
   }
+
+  /** Slice by slice, each whole, so that no big one holds up all other writes. Ends early where someone moved first. */
+  const putBack = async (from: Batch, items: readonly NewItem[]) => {
+    let batch = from;
+    for (let done = 0; done < items.length; done += RETRIED_AT_ONCE) {
+      const moved = await store.batches.retry(batch, items.slice(done, done + RETRIED_AT_ONCE), clock.now());
+      if (moved === null) return { batch, done };
+      batch = moved;
+      await turn();
+    }
+    return { batch, done: items.length };
+  };
 
   /** Moves it by what `decide` says of its newest state; null: it is as wanted already. */
   const move = async (caller: Caller, id: BatchId, decide: (batch: Batch) => BatchEvent | null): Promise<BatchNow> => {
@@ -225,7 +240,8 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
     },
     async report(caller, id) {
       const now = await nowOf(await mine(caller, id));
-      const failures = await Array.fromAsync(everyItem(id, ENDED_BADLY));
+      const failures: Item<Generation>[] = [];
+      for await (const item of everyItem(id, ENDED_BADLY)) if (failures.push(item) === MAX_TOLD_FAILURES) break;
       return { ...now, failures, nodeMs: await store.batches.nodeTimes(id) };
     },
     pause: (caller, id) =>
@@ -249,14 +265,16 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
       ),
     async retryFailed(caller, id) {
       admitting();
-      for (;;) {
+      for (let done = -1; ; ) {
         const batch = await mine(caller, id);
         mustBe(batch, ['running', 'paused', 'halted', 'finished'], 'can be retried');
-        const items = await retriesOf(rooms, caller, batch, everyItem(id, ENDED_BADLY));
-        if (items.length === 0) throw new GatewayError('conflict', `No item of ${id} failed, timed out or was halted.`);
-        mustAfford(await projectionOf(rooms, caller, items, batch.maxCredits));
-        const retried = await store.batches.retry(batch, items, clock.now());
-        if (retried !== null) return nowOf(retried);
+        const items = await retriesOf(rooms, caller, batch, everyItem(id, ENDED_BADLY, done));
+        if (done < 0 && items.length === 0)
+          throw new GatewayError('conflict', `No item of ${id} failed, timed out or was halted.`);
+        if (done < 0) mustAfford(await projectionOf(rooms, caller, items, batch.maxCredits));
+        const put = await putBack(batch, items);
+        if (put.done === items.length) return nowOf(put.batch);
+        done = items[put.done - 1]?.draft.item ?? done;
       }
     },
   };

@@ -241,6 +241,19 @@ describe('a batch behind its doors', () => {
     });
   });
 
+  it('reports of thousands no more than a desk can hold, and says how many there are', async () => {
+    const prompt = `a${'\u{1F5FC}'.repeat(400)}`;
+    const id = await made(Array.from({ length: 2100 }, () => ({ prompt, model: 'nope' })));
+    const { json } = await call(`/v1/batches/${id}/report`);
+    const report = ReportBody.parse(json);
+    expect(report.failures).toHaveLength(2000);
+    expect(report.failures_total).toBe(2100);
+    expect(report.failures.map((f) => f.index).slice(-1)).toEqual([1999]);
+    expect(report.failures[0]?.prompt).toHaveLength(300);
+    expect(prompt.startsWith(report.failures[0]?.prompt.slice(0, -2) ?? '?')).toBe(true);
+    expect(report.seconds_per_job).toEqual({ mean: null, p50: null, p95: null });
+  });
+
   it('comes back from its list, newest first', async () => {
     const first = await made([]);
     await house.clock.advance(5);

@@ -225,6 +225,7 @@ export async function startBatchDouble(): Promise<BatchDouble> {
           ]
         : [],
     ),
+    failures_total: b.items.filter((m) => m.status === 'failed' || m.status === 'cancelled').length,
     reconciliation: {
       projected: b.items.length * PRICE,
       charged: show(b).credits.charged,

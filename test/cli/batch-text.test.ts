@@ -50,6 +50,7 @@ const REPORT: LinedReport = {
     error: { code: 'safety_filter', message: 'm', retryable: false, advice: 'a' },
     attempts: 1,
   })),
+  failures_total: 6,
   reconciliation: { projected: 8000, charged: 7500, delta_percent: -6.25, flagged: true },
   seconds_per_job: { mean: 8.1, p50: 7.9, p95: 12 },
   outputs: '/v1/generations?batch_id=batch_01',

@@ -47,6 +47,33 @@ describe('a retry of a halted batch', () => {
   });
 });
 
+describe('a retry of thousands', () => {
+  it('goes by slices, each whole, and may be begun again where it broke off', async () => {
+    const slices: number[] = [];
+    let breaks = true;
+    await open({
+      through: through(({ retry }) => ({
+        retry: async (current, items, at) => {
+          slices.push(items.length);
+          if (breaks && slices.length === 2) throw new Error('the gateway died');
+          return retry(current, items, at);
+        },
+      })),
+    });
+    const { batch } = await make(house, { items: shots(4500, { model: 'nope' }) });
+    const before = await itemsOf(house, batch.id);
+    await expect(desk().retryFailed(house.admin, batch.id)).rejects.toThrow('died');
+    const half = await itemsOf(house, batch.id);
+    expect(half.map((g, i) => g.id !== before[i]?.id).lastIndexOf(true)).toBe(1999);
+    breaks = false;
+    await desk().retryFailed(house.admin, batch.id);
+    expect(Math.max(...slices)).toBe(2000);
+    const after = await itemsOf(house, batch.id);
+    expect(after.map((g) => g.previousId)).toEqual(half.map((g) => g.id));
+    expect((await ended(house, batch.id)).tally.counts.failed).toBe(4500);
+  }, 60_000);
+});
+
 describe('a new batch', () => {
   it('lets a small item through behind big ones, whatever their number', async () => {
     await open();
