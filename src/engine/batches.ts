@@ -84,6 +84,7 @@ const ENDED_BADLY: readonly Status[] = ['failed', 'timeout', 'cancelled'];
 
 export function createBatchDesk({ rooms, runner, outlook, remember, admitting }: DeskOptions): BatchDesk {
   const { store } = rooms;
+  const passing = keepingNothing(rooms);
   const { clock, random } = rooms.system;
 
   const mine = async (caller: Caller, id: BatchId) => {
@@ -208,7 +209,7 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
     async project(caller, request) {
       const requests = await parseItems(rooms, request.items);
       const batch = draftBatch(caller, request);
-      return projectionOf(rooms, caller, await draftItems(rooms, caller, batch, requests), batch.maxCredits);
+      return projectionOf(rooms, caller, await draftItems(passing, caller, batch, requests), batch.maxCredits);
     },
     async extend(caller, id, items) {
       admitting();
@@ -278,6 +279,13 @@ export function createBatchDesk({ rooms, runner, outlook, remember, admitting }:
       }
     },
   };
+}
+
+/** Pictures have to be read to know what they would cost; these are swept at once, unless others use them too. */
+function keepingNothing({ store, ...rooms }: Rooms): Rooms {
+  const createUpload: Rooms['store']['files']['createUpload'] = (made) =>
+    store.files.createUpload({ ...made, usedAt: 0 });
+  return { ...rooms, store: { ...store, files: { ...store.files, createUpload } } };
 }
 
 const OPEN: readonly BatchStatus[] = ['running', 'paused'];

@@ -221,6 +221,18 @@ describe('a projection', () => {
     });
     expect((await desk().list(house.admin, 20)).data).toEqual([]);
   });
+  it('keeps no picture that came with it, unless something else needs it', async () => {
+    const picture = (text: string) => `data:image/png;base64,${Buffer.from(text).toString('base64')}`;
+    plan({ hang: true });
+    const waits = await house.ask({ init_image: picture('needed') });
+    const items = ['passing', 'needed'].map((text) => ({ prompt: text, init_image: picture(text) }));
+    expect(await desk().project(house.admin, request({ items }))).toMatchObject({ projected: 4 * CREDIT });
+    await house.clock.advance(61_000);
+    expect(house.media.blobs.removed).toHaveLength(1);
+    const needed = waits.params.initImage;
+    expect(house.media.blobs.removed).not.toContain(needed?.kind === 'blob' ? needed.blob : '');
+    await house.gateway.cancel(house.admin, waits.id);
+  });
   it('above what there is refuses the batch, naming both, unless the cap keeps it within', async () => {
     await house.gateway.grant('studio', -990 * CREDIT, null);
     const refused = desk().create(house.admin, request({ items: shots(6) }));
