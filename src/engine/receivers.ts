@@ -12,7 +12,9 @@ const PER_WORKSPACE = 16;
 const IN_ALL = 64;
 /** Tries in a row that fail, until only one at a time goes there. */
 const FAILING_AFTER = 5;
-/** Between two tries of one that fails: this, doubling. */
+/** Tries in a row that fail, until it rests after each: one that fails every second time hardly ever comes to that. */
+const RESTS_AFTER = 10;
+/** How long: this, doubling. */
 const FIRST_REST_MS = 1_000;
 const LONGEST_REST_MS = 60_000;
 /** Receivers remembered, besides those that are being called or rest. */
@@ -36,7 +38,7 @@ export interface Receivers {
   begin(receiver: Receiver, now: Millis): Disposable;
   /** True: it had been failing until now. */
   arrived(receiver: Receiver, now: Millis): boolean;
-  /** True: it is failing from now on. One that fails rests after each try. */
+  /** True: it is failing from now on. One that goes on failing rests after each try. */
   failed(receiver: Receiver, now: Millis, error: string | null): boolean;
   /** Nothing goes there before. */
   rest(receiver: Receiver, until: Millis, now: Millis): void;
@@ -129,12 +131,12 @@ export function createReceivers(): Receivers {
       one.failures++;
       one.since ??= now;
       one.lastError = error;
-      const beyond = one.failures - FAILING_AFTER;
+      const beyond = one.failures - RESTS_AFTER;
       if (beyond >= 0) {
         const rest = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** Math.min(beyond, 10));
         one.restUntil = Math.max(one.restUntil, now + rest);
       }
-      return beyond === 0;
+      return one.failures === FAILING_AFTER;
     },
     rest(receiver, until, now) {
       const one = remember(receiver, now);

@@ -237,21 +237,35 @@ describe('a receiver', () => {
     r.behave('hang');
     const before = r.calls.length;
     await pings(h, id, 40);
-    await settle(20);
-    expect(r.calls).toHaveLength(before); // it rests after each try
-    await h.house.clock.advance(1_000);
     await h.calls(r, before + 1);
     await h.house.clock.advance(5_000);
     expect(r.calls).toHaveLength(before + 1);
     r.behave(200);
     await h.house.clock.advance(5_000);
-    await settle(20);
-    await h.house.clock.advance(2_000);
     await until(async () => (await state(h, id)).waiting === 0, 'the rest to flow');
     expect(await state(h, id)).toMatchObject({ failing: false, failures: 0, since: null, lastError: null });
     expect([lines.warnings.length, lines.infos.filter((line) => line.webhook === id).length]).toEqual([1, 1]);
     await until(() => h.house.gateway.stats().webhooks.delivered === 45, 'the count');
     expect(h.house.gateway.stats().webhooks).toMatchObject({ dead: 0, failingReceivers: 0 });
+  });
+
+  it('that goes on failing rests after each try, longer each time, and nothing rests once one arrives', async () => {
+    const h = await hooked(IDLE);
+    const r = await h.receiver(500);
+    const { id } = await create(h, r.url);
+    await pings(h, id, 60);
+    await h.calls(r, 10);
+    await settle(20);
+    expect(r.calls).toHaveLength(10);
+    for (const [n, rest] of [1_000, 2_000, 4_000].entries()) {
+      await h.house.clock.advance(rest - 1);
+      expect(r.calls).toHaveLength(10 + n);
+      await h.house.clock.advance(1);
+      await h.calls(r, 11 + n);
+    }
+    r.behave(200);
+    await h.house.clock.advance(8_000);
+    await until(async () => (await state(h, id)).waiting === 0, 'the rest to flow');
   });
 
   it('that fails every second time gets a thousand in two thousand tries, none of them late by hours', async () => {
