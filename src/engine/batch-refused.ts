@@ -13,6 +13,13 @@ import type { Rooms } from './rooms.ts';
 /** The state an item begins in. */
 export const HELD: GenerationState = { status: 'queued', attempt: 1, notBefore: 0, held: true };
 
+/** Begins the hash of a request that was never worked out. */
+const UNRESOLVED_HASH = 'unresolved:';
+
+/** Its request was never worked out; what was, stays so, though it is refused when it is asked for again. */
+export const isUnresolved = ({ requestHash: hash }: Pick<Generation, 'requestHash'>): boolean =>
+  hash.startsWith(UNRESOLVED_HASH);
+
 /** What an item that cannot run is remembered by: what was asked, as far as it was understood. */
 export function refusedDraft({ system, settings }: Rooms, caller: Caller, request: GenerationRequest): Generation {
   const now = system.clock.now();
@@ -36,7 +43,7 @@ export function refusedDraft({ system, settings }: Rooms, caller: Caller, reques
     maxCredits: request.max_credits === undefined ? null : toMillicredits(request.max_credits),
     requestedModel: null,
     idempotencyKey: request.idempotency_key ?? null,
-    requestHash: requestHash(model, params, request.softened_prompt ?? null),
+    requestHash: UNRESOLVED_HASH + requestHash(model, params, request.softened_prompt ?? null),
     previousId: null,
     kind: 'image',
     seq: 1,

@@ -9,7 +9,7 @@ import { quote } from '../domain/price.ts';
 import { toCredits } from '../domain/units.ts';
 import type { NewItem } from '../store/store.ts';
 import { drafter } from './batch-items.ts';
-import { HELD, refusedRequest } from './batch-refused.ts';
+import { HELD, isUnresolved, refusedRequest } from './batch-refused.ts';
 import type { Rooms } from './rooms.ts';
 import { modelFor } from './submit.ts';
 
@@ -25,7 +25,7 @@ export async function retriesOf(
   for await (const { index, generation } of ended) {
     if (!mayRetry(generation, batch.id)) continue;
     const first = (await rooms.store.events.generationAt(generation.id, 1)) ?? generation;
-    const item = wasRefused(generation, first)
+    const item = isUnresolved(first)
       ? await draft(refusedRequest(first), index)
       : await again(rooms, caller, isOwn(generation, batch.id) ? first : asked(batch, first));
     const place = { batchId: batch.id, item: index, previousId: generation.id };
@@ -33,17 +33,6 @@ export async function retriesOf(
   }
   return items;
 }
-
-/**
- * Its request was never worked out: it was refused before, for want of anything that could run. What has a picture was
- * worked out, and is refused only when it is asked for again. A key that belongs to another request is found out later.
- */
-const wasRefused = ({ seq, state }: Generation, { params }: Generation): boolean =>
-  seq === 2 &&
-  state.status === 'failed' &&
-  state.failure.code !== 'idempotency_conflict' &&
-  params.initImage === null &&
-  params.mask === null;
 
 /** The same picture as somebody else's, without what they wanted beside it: of an attached item no request is kept. */
 const asked = (batch: Batch, theirs: Generation): Generation => ({

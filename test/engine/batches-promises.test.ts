@@ -307,6 +307,29 @@ onBothEngines((engine) => {
       expect((await ended(house, batch.id)).tally.counts.succeeded).toBe(6);
     });
 
+    it('keeps all that was asked, though it is refused once in between', async () => {
+      plan(bad);
+      const init_image = `data:image/png;base64,${Buffer.from('a picture').toString('base64')}`;
+      const items = [
+        { prompt: 'a', init_image, strength: 0.25 },
+        { prompt: 'b', model: 'flux' },
+      ];
+      const { batch } = await make(house, { items });
+      await ended(house, batch.id);
+      const rights = { scopes: ['generate'] as const, expiresAt: null, requestsPerMinute: null, spendCap: null };
+      const { secret } = await house.gateway.createKey('studio', { name: 'k', ...rights, models: ['cheap'] });
+      await desk().retryFailed((await house.gateway.authenticate(hashKey(secret))) as Caller, batch.id);
+      await ended(house, batch.id);
+      expect(codes(await itemsOf(house, batch.id))).toEqual(['forbidden', 'forbidden']);
+      plan({});
+      await desk().retryFailed(house.admin, batch.id);
+      await ended(house, batch.id);
+      expect(await itemsOf(house, batch.id)).toMatchObject([
+        { params: { strength: 0.25, initImage: { kind: 'blob' } }, state: { status: 'succeeded' } },
+        { requestedModel: 'flux', state: { status: 'succeeded' } },
+      ]);
+    });
+
     it('survives a crash right after', async () => {
       plan(bad);
       const { batch } = await make(house, { items: shots(6), breaker: false });
