@@ -30,8 +30,9 @@ export class ManualClock implements Clock {
   monotonic = (): number => this.#now - this.#start;
   sleep = (ms: number, signal?: AbortSignal): Promise<void> => sleepOn(this, ms, signal);
 
+  /** Due at whole milliseconds, as those of the system: the database takes no others. */
   timer = (ms: number, fn: () => void): Disposable => {
-    const timer: Timer = { at: this.#now + Math.max(0, ms), order: this.#order++, fn };
+    const timer: Timer = { at: this.#now + Math.ceil(Math.max(0, ms)), order: this.#order++, fn };
     this.#timers.add(timer);
     return { [Symbol.dispose]: () => void this.#timers.delete(timer) };
   };
