@@ -242,7 +242,9 @@ export function renderReport(
 
 /** Whole characters only. */
 const cut = (prompt: string): string =>
-  prompt.length <= MAX_TOLD_PROMPT ? prompt : `${prompt.slice(0, MAX_TOLD_PROMPT - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
+  prompt.length <= MAX_TOLD_PROMPT
+    ? prompt
+    : `${prompt.slice(0, MAX_TOLD_PROMPT - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
 
 function spread(nodeMs: readonly Millis[]): ReportBody['seconds_per_job'] {
   if (nodeMs.length === 0) return { mean: null, p50: null, p95: null };
