@@ -54,11 +54,19 @@ export interface Config {
   readonly studioCredits: Millicredits;
   readonly usdPerCredit: number;
   readonly limits: WorkspaceLimits;
+  readonly policy: {
+    /** Words, phrases and patterns that no prompt may contain, in any workspace (domain/blocklist.ts). */
+    readonly blocked: readonly string[];
+    /** More of them, by the id of a workspace. */
+    readonly workspaces: Readonly<Record<string, readonly string[]>>;
+  };
   readonly scheduling: {
     /** A swap must be worth this many times its own seconds. */
     readonly swapWorth: number;
     /** Over which the surcharge for a swap melts. */
     readonly patienceMs: Millis;
+    /** How long a route is waited for before a later, hosted (or, after a hosted one, local) route may serve; null: as long as it takes. */
+    readonly overflowMs: Millis | null;
     /** How long a draining stop may wait for running work. */
     readonly drainMs: Millis;
   };
@@ -158,9 +166,14 @@ function toConfig(s: Settings, told: Told, cwd: string): Omit<Config, 'models' |
       queue: s.limits.queue,
       requestsPerMinute: s.limits.requests_per_minute,
     },
+    policy: {
+      blocked: s.policy.blocked,
+      workspaces: Object.fromEntries(Object.entries(s.policy.workspaces).map(([id, own]) => [id, own.blocked])),
+    },
     scheduling: {
       swapWorth: s.scheduling.swap_worth,
       patienceMs: s.scheduling.patience_seconds * SECOND,
+      overflowMs: s.scheduling.overflow_seconds === null ? null : s.scheduling.overflow_seconds * SECOND,
       drainMs: s.scheduling.drain_seconds * SECOND,
     },
   };

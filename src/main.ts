@@ -5,11 +5,25 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { createApi } from './api/api.ts';
+import { connectAccount } from './backends/account.ts';
+import type { Backends } from './backends/backend.ts';
+import { bfl } from './backends/bfl/provider.ts';
 import { connectComfyUi } from './backends/comfyui/client.ts';
+import { fal } from './backends/fal/provider.ts';
+import { gemini } from './backends/gemini/provider.ts';
+import { ideogram } from './backends/ideogram/provider.ts';
+import { luma } from './backends/luma/provider.ts';
+import { openai } from './backends/openai/provider.ts';
+import { replicate } from './backends/replicate/provider.ts';
+import { runway } from './backends/runway/provider.ts';
 import { connectSdapi } from './backends/sdapi/client.ts';
 import { connectSketch } from './backends/sketch/client.ts';
+import { stability } from './backends/stability/provider.ts';
+import { together } from './backends/together/provider.ts';
 import { openCatalog } from './catalog/catalog.ts';
-import type { Config } from './config.ts';
+import type { Account, Config } from './config.ts';
+import { createBlocklist } from './domain/blocklist.ts';
+import type { NodeSpec } from './domain/node.ts';
 import { type Gateway, openGateway, type Settings } from './engine/gateway.ts';
 import { openFleet } from './fleet/fleet.ts';
 import { openMedia } from './media/media.ts';
@@ -83,12 +97,11 @@ async function openRooms(config: Config, system: System, closers: Closers, baseU
   const secret = await store.meta.remember('link-secret', system.random.secret(32));
   const media = await openMedia({ directory: config.data, system, secret });
   closers.push(() => media.close());
-  const backends = { comfyui: connectComfyUi, sdapi: connectSdapi, sketch: connectSketch };
   const fleet = await openFleet({
-    specs: config.nodes,
+    specs: [...config.nodes, ...config.accounts.map(accountSpec)],
     runtime: store.nodes,
     sketch: config.sketch,
-    backends,
+    backends: BACKENDS,
     system,
     directory: config.data,
   });
@@ -100,6 +113,34 @@ async function openRooms(config: Config, system: System, closers: Closers, baseU
   if (admin.file !== null) await store.meta.remember(ADMIN_KEY_MADE, 'yes');
   return { gateway, adminKeyFile: admin.file };
 }
+
+/** Every kind of node and account there is, by the protocol it speaks. */
+export const BACKENDS: Backends = {
+  comfyui: connectComfyUi,
+  sdapi: connectSdapi,
+  sketch: connectSketch,
+  replicate: connectAccount(replicate),
+  fal: connectAccount(fal),
+  bfl: connectAccount(bfl),
+  openai: connectAccount(openai),
+  gemini: connectAccount(gemini),
+  ideogram: connectAccount(ideogram),
+  stability: connectAccount(stability),
+  together: connectAccount(together),
+  luma: connectAccount(luma),
+  runway: connectAccount(runway),
+};
+
+/** An account is a node with a key, and nothing to load. */
+export const accountSpec = ({ id, kind, token, slots, baseUrl }: Account): NodeSpec => ({
+  id,
+  kind,
+  url: baseUrl ?? '',
+  labels: [],
+  auth: null,
+  slots,
+  token,
+});
 
 const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
   defaultModel: config.defaultModel,
@@ -113,9 +154,17 @@ const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
   retentionMs: config.outputs.retentionMs,
   quotaBytes: config.outputs.quotaBytes,
   studioCredits: config.studioCredits,
+  blocklistOf: blocklists(config.policy),
   software: `Darkroom ${VERSION}`,
   baseUrl,
 });
+
+/** Compiled once; a workspace with entries of its own has the list of all before them. */
+function blocklists({ blocked, workspaces }: Config['policy']): Settings['blocklistOf'] {
+  const all = createBlocklist(blocked);
+  const own = new Map(Object.entries(workspaces).map(([id, more]) => [id, createBlocklist([...blocked, ...more])]));
+  return (id) => own.get(id) ?? all;
+}
 
 /**
  * The admin key of the settings, or one made at the first start. It is written to a file that only its owner can read

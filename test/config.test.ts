@@ -50,6 +50,7 @@ describe('defaults', () => {
       studioCredits: 1_000_000,
       usdPerCredit: 0.01,
       limits: { concurrency: 50, queue: 100_000, requestsPerMinute: null },
+      policy: { blocked: [] },
       scheduling: { swapWorth: 3, patienceMs: 300_000, drainMs: 30_000 },
     });
   });
@@ -82,7 +83,14 @@ describe('the file', () => {
     );
     expect(config.outputs).toEqual({ linkMs: 86_400_000, retentionMs: 172_800_000, quotaBytes: 5e8, provenance: true });
     expect(config.studioCredits).toBe(2500);
-    expect(config.scheduling).toEqual({ swapWorth: 3, patienceMs: 60_000, drainMs: 30_000 });
+    expect(config.scheduling).toEqual({ swapWorth: 3, patienceMs: 60_000, overflowMs: null, drainMs: 30_000 });
+  });
+
+  test('what is blocked is kept as it was written', () => {
+    expect(load("policy: {blocked: [Forbidden phrase, '/\\bguns?\\b/i']}").policy.blocked).toEqual([
+      'Forbidden phrase',
+      '/\\bguns?\\b/i',
+    ]);
   });
 
   test('nodes and accounts carry what they need', () => {
@@ -129,6 +137,11 @@ accounts:
       'two unknown variables',
       `host: "\${A}"\ndata: "\${B}"`,
       /^darkroom\.yaml:1: .*A to be set\ndarkroom\.yaml:2: .*B to be set$/,
+    ],
+    [
+      'a blocked pattern that cannot be used',
+      'policy:\n  blocked:\n    - gun\n    - /(a)\\1/i',
+      'darkroom.yaml:4: policy.blocked.1: expected another entry: \\1 is not understood',
     ],
     ['a bad port', 'port: 99999', 'darkroom.yaml:1: port: expected a port from 0 to 65535'],
     [
@@ -190,6 +203,16 @@ accounts:
       'an account of an unknown provider',
       'accounts: [{id: a, kind: acme, token: x}]',
       /^darkroom\.yaml:1: accounts\.0\.kind: expected one of replicate, fal/,
+    ],
+    [
+      'an account with the id of a node',
+      'nodes:\n  - {id: a, kind: sdapi, url: "http://h"}\naccounts:\n  - {id: b, kind: fal, token: x}\n  - {id: a, kind: fal, token: x}',
+      'darkroom.yaml:5: accounts.1.id: expected an id of its own; "a" is the id of a node',
+    ],
+    [
+      'an account with the id of the built-in node',
+      'accounts: [{id: sketch, kind: fal, token: x}]',
+      /^darkroom\.yaml:1: accounts\.0\.id: expected another id: sketch/,
     ],
     [
       'an empty token',

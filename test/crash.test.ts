@@ -1,58 +1,26 @@
 // kill -9 of a real gateway process, again and again, while ComfyUI doubles go on rendering. The nodes' logs are the
 // evidence: nothing accepted is lost, nothing is rendered twice, nothing is charged twice.
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import type { GenerationBody } from '../src/contract/generations.ts';
 import { type ComfyUiDouble, startComfyUi } from './doubles/comfyui/server.ts';
+import { type GatewayProcess, gatewayProcess } from './harness/gateway-process.ts';
 import { until } from './harness/manual-clock.ts';
 
 const KEY = 'dk_crash';
 const JOBS = 24;
 const KILLS = 4;
-const root = fileURLToPath(new URL('..', import.meta.url));
 const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
 
 let folder: string;
 let nodes: ComfyUiDouble[];
 let url: string;
-let port: number;
-let gateway: ChildProcess | undefined;
-
-async function start(): Promise<void> {
-  const env = {
-    ...process.env,
-    DARKROOM_DATA: join(folder, 'data'),
-    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-    DARKROOM_MODELS: join(folder, 'models.yaml'),
-    DARKROOM_PORT: String(port),
-    DARKROOM_ADMIN_KEY: KEY,
-  };
-  gateway = spawn(process.execPath, ['src/cli/cli.ts', 'serve'], { cwd: root, env, stdio: 'ignore' });
-  await until(
-    () =>
-      fetch(`${url}/healthz`).then(
-        (r) => r.ok,
-        () => false,
-      ),
-    'the gateway to answer',
-    30_000,
-  );
-}
-
-async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<number | null> {
-  const dying = gateway as ChildProcess;
-  dying.kill(signal);
-  const [code] = (await once(dying, 'exit')) as [number | null];
-  return code;
-}
+let gateway: GatewayProcess;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'darkroom-crash-'));
@@ -70,14 +38,11 @@ beforeAll(async () => {
     join(folder, 'darkroom.yaml'),
     `log_level: silent\nsketch: false\ndefault_model: sdxl\nnodes:\n${list}\n`,
   );
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  ({ port } = probe.address() as { port: number });
-  probe.close();
-  url = `http://127.0.0.1:${port}`;
+  gateway = await gatewayProcess(folder, KEY);
+  ({ url } = gateway);
 });
 afterAll(async () => {
-  if (gateway?.exitCode === null && gateway.signalCode === null) await kill();
+  await gateway?.[Symbol.asyncDispose]();
   for (const node of nodes ?? []) await node.stop();
   await rm(folder, { recursive: true, force: true });
 });
@@ -92,13 +57,13 @@ const poll = async (id: string) =>
 
 describe('kill -9', () => {
   it(`${KILLS} times with ${JOBS} in flight: nothing lost, rendered twice, charged twice or delivered twice`, async () => {
-    await start();
+    await gateway.start();
     const ids = await Promise.all(Array.from({ length: JOBS }, (_, i) => submit(i)));
     const ends = () => nodes.flatMap((n) => n.log).filter((l) => l.what === 'render_end').length;
     for (let k = 1; k <= KILLS; k++) {
       await until(() => ends() >= k * 4, `${k * 4} renders`, 30_000);
-      await kill();
-      await start();
+      await gateway.kill();
+      await gateway.start();
     }
     expect(await Promise.all(ids.map((_, i) => submit(i)))).toEqual(ids);
     const done: GenerationBody[] = [];
@@ -135,7 +100,7 @@ describe('kill -9', () => {
     const socket = new WebSocket(`${url.replace('http', 'ws')}/v1/events`, [`darkroom.key.${KEY}`]);
     const closed = once(socket, 'close');
     await once(socket, 'open');
-    const exited = kill('SIGTERM');
+    const exited = gateway.kill('SIGTERM');
     const refused = await until(async () => {
       const answer = await fetch(`${url}/v1/generations`, { method: 'POST', headers, body: '{"prompt": "late"}' });
       return answer.status === 503 ? answer : null;
@@ -145,7 +110,7 @@ describe('kill -9', () => {
     expect(await exited).toBe(0);
     expect((await closed)[0]).toBe(1001);
     for (const node of nodes) node.faults.off();
-    await start();
+    await gateway.start();
     const done = await until(async () => [await poll(id)].find((g) => g.status === 'succeeded'), 'it to end', 30_000);
     expect(done.attempts).toHaveLength(1);
   }, 60_000);

@@ -14,7 +14,7 @@
 import type { Readable } from 'node:stream';
 import { GatewayError } from '../domain/failure.ts';
 import type { RemoteRef } from '../domain/generation.ts';
-import type { Kind, LocalBackend, Recipe, Route } from '../domain/model.ts';
+import type { BackendKind, Kind, Recipe, Route } from '../domain/model.ts';
 import type { NodeReport, NodeSpec } from '../domain/node.ts';
 import type { Params } from '../domain/params.ts';
 import type { Bytes, GenerationId } from '../domain/units.ts';
@@ -49,11 +49,13 @@ export interface RemoteFile {
   readonly name: string;
   /** What the node says it is; media sniffs the bytes. */
   readonly mediaType: string | null;
+  /** The seed it was made with, where that is not told by its place among the files (others were withheld). */
+  readonly seed?: number;
   /** Opens the bytes. May be called again after a failure. Throws GatewayError('node_lost') when it is not to be had. */
   open(signal: AbortSignal): Promise<Readable>;
 }
 
-/** The node would not take the job; nothing ran. */
+/** The node would not take the job, or (`node_lost`) could not be reached to be asked: nothing ran. */
 export class Refusal extends GatewayError {}
 
 export type RunEvent =
@@ -77,6 +79,8 @@ export interface Connection {
   cancel(remote: RemoteRef, signal: AbortSignal): Promise<void>;
   /** Does a run's slot-worth of work survive a gateway restart (so that `resume` can succeed)? False while only a probe could tell. */
   readonly resumable: boolean;
+  /** What was begun costs money whether we fetch it or not: it is never begun again for a failure of ours. */
+  readonly paid?: boolean;
   /** Why the server answers but will never run anything again until it is restarted; null or absent: nothing of the kind was seen. */
   readonly wedged?: string | null;
   close(): Promise<void>;
@@ -92,4 +96,4 @@ export interface ConnectOptions {
 export type Connect = (options: ConnectOptions) => Connection;
 
 /** The table of kinds; composed in `main.ts` so that backends do not know each other. */
-export type Backends = Readonly<Record<LocalBackend, Connect>>;
+export type Backends = Readonly<Record<BackendKind, Connect>>;

@@ -16,7 +16,8 @@ const command = new Command('doctor')
   .addHelpText(
     'after',
     `
-Exit status: 0 when it is usable; 1 when settings, key or database are wrong, a node is away or nothing can run.
+Exit status: 0 when it is usable; 1 when settings, key or database are wrong, a node is away, an account's circuit is
+open, or nothing can run.
 
 Examples:
   darkroom doctor                                   this machine, and the gateway on it if one runs
@@ -110,9 +111,13 @@ async function examineGateway(
 
 async function judge(survey: Survey | null): Promise<readonly Section[]> {
   if (survey === null) return [];
-  const { judgeModels, judgeNodes } = await import('./doctor/fleet.ts');
+  const [{ judgeModels, judgeNodes }, { judgeAccounts }] = await Promise.all([
+    import('./doctor/fleet.ts'),
+    import('./doctor/accounts.ts'),
+  ]);
   return [
     { title: 'Nodes', findings: judgeNodes(survey) },
+    { title: 'Accounts', findings: judgeAccounts(survey) },
     { title: 'Models', findings: judgeModels(survey) },
   ];
 }

@@ -1,7 +1,8 @@
-// `darkroom nodes`: the fleet. For operators.
+// `darkroom nodes`: the fleet, boxes and accounts at hosted providers. For operators.
 
 import { Command, Option } from 'commander';
-import type { NodeBody } from '../contract/nodes.ts';
+import type { AccountBody, MemberBody, NodeBody } from '../contract/nodes.ts';
+import { circuitWord, isAccount } from './account.ts';
 import { list as names, wholeNumber } from './arguments.ts';
 import { group } from './group.ts';
 import { everything } from './paging.ts';
@@ -12,16 +13,36 @@ import { ago, cut, gigabytes, plain, tinted } from './words.ts';
 const ROOT = '/v1/nodes';
 const pathOf = (id: string, verb = '') => `${ROOT}/${encodeURIComponent(id)}${verb}`;
 
-const list = withRemote(new Command('list').description('every node and how it is')).action(
+const list = withRemote(new Command('list').description('every node and account, and how it is')).action(
   remotely(async ({ client, options }) => {
-    const page = await everything<NodeBody>(client, ROOT);
-    answer(options, page, () => (page.data.length > 0 ? rows(page.data) : ''));
+    const page = await everything<MemberBody>(client, ROOT);
+    answer(options, page, () => members(page.data));
     if (page.data.length === 0 && !options.json) {
       note('No nodes yet. Add one: darkroom nodes add rack-1 http://10.0.0.11:8188');
     }
     return undefined;
   }),
 );
+
+/** Nodes, and below them accounts; those there are. */
+function members(all: readonly MemberBody[]): string {
+  const accounts = all.filter(isAccount);
+  const nodes = all.filter((one) => !isAccount(one));
+  return [...(nodes.length > 0 ? [rows(nodes)] : []), ...(accounts.length > 0 ? [circuits(accounts)] : [])].join('\n');
+}
+
+const circuits = (accounts: readonly AccountBody[]): string =>
+  table(
+    ['ACCOUNT', 'CIRCUIT', 'SINCE', 'AT ONCE', 'PROVIDER', ''],
+    accounts.map((a) => [
+      a.id,
+      tinted(circuitWord(a)),
+      ago(a.circuit.since),
+      String(a.slots),
+      a.kind,
+      plain(a.circuit.reason ?? ''),
+    ]),
+  );
 
 const rows = (nodes: readonly NodeBody[]): string =>
   table(
@@ -93,8 +114,8 @@ const KINDS: Readonly<Record<string, string>> = { comfyui: 'ComfyUI', sdapi: 'Au
 const act = (verb: 'drain' | 'resume', description: string) =>
   withRemote(new Command(verb).description(description).argument('<id>')).action(
     remotely<object, [string]>(async ({ client, options }, id) => {
-      const node = await client.call<NodeBody>('POST', pathOf(id, `/${verb}`));
-      answer(options, node, () => rows([node]));
+      const one = await client.call<MemberBody>('POST', pathOf(id, `/${verb}`));
+      answer(options, one, () => members([one]));
       return undefined;
     }),
   );
@@ -112,7 +133,13 @@ const remove = withRemote(new Command('remove').description('take it out of the 
 export const nodesCommand = group(
   'nodes',
   'the machines that render (needs an admin key)',
-  [list, add, act('drain', 'give it no new work'), act('resume', 'give it work again'), remove],
+  [
+    list,
+    add,
+    act('drain', 'give it no new work'),
+    act('resume', 'give it work again; an account that was topped up is tried at once'),
+    remove,
+  ],
   `  darkroom nodes add rack-1 http://10.0.0.11:8188 --labels big
   darkroom nodes add rack-2 http://10.0.0.12:7860 --kind sdapi
   darkroom nodes drain rack-1`,

@@ -97,6 +97,9 @@ const COLOURS: Readonly<Record<string, Style>> = {
   wedged: 'red',
   cancelled: 'dim',
   draining: 'yellow',
+  closed: 'green',
+  open: 'red',
+  'half open': 'yellow',
 };
 
 /** A status in its colour. */

@@ -6,6 +6,7 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { BaseUrl } from '../contract/base-url.ts';
 import { NodeRequest } from '../contract/nodes.ts';
+import { BlocklistError, createBlocklist } from '../domain/blocklist.ts';
 import { DEFAULT_LIMITS } from '../domain/caller.ts';
 import { HOSTED_BACKENDS } from '../domain/model.ts';
 import { DEFAULT_POLICY } from '../domain/placement.ts';
@@ -22,8 +23,9 @@ const NodeText = NodeRequest.extend({
   slots: numeric(slots),
 });
 
+/** Shares its ids with the nodes. */
 const AccountText = z.strictObject({
-  id,
+  id: id.refine((it) => it !== 'sketch', { error: 'expected another id: sketch is the built-in node' }),
   kind: z.enum(HOSTED_BACKENDS),
   token: Secret,
   slots: numeric(z.int().min(1).max(1000)).default(4),
@@ -42,6 +44,29 @@ const unique = <T extends { readonly id: string }>(list: readonly T[], context: 
   });
 };
 
+type Named = readonly { readonly id: string }[];
+
+/** Attempts, routes and operators name a node or an account by its id alone. */
+const apart = (
+  { nodes, accounts }: { readonly nodes: Named; readonly accounts: Named },
+  context: z.core.$RefinementCtx,
+): void => {
+  accounts.forEach(({ id }, i) => {
+    if (!nodes.some((node) => node.id === id)) return;
+    const message = `expected an id of its own; "${id}" is the id of a node`;
+    context.addIssue({ code: 'custom', path: ['accounts', i, 'id'], message });
+  });
+};
+
+const usable = (entries: readonly string[], context: z.core.$RefinementCtx): void => {
+  try {
+    createBlocklist(entries);
+  } catch (error) {
+    if (!(error instanceof BlocklistError)) throw error;
+    context.addIssue({ code: 'custom', path: [error.index], message: error.message });
+  }
+};
+
 const credits = numeric(z.number().min(0).max(1e12)).transform((amount, context) => {
   try {
     return toMillicredits(amount);
@@ -51,7 +76,9 @@ const credits = numeric(z.number().min(0).max(1e12)).transform((amount, context)
   }
 });
 
-const SettingsFile = z.strictObject({
+const blocked = z.array(z.string()).superRefine(usable);
+
+const SettingsFields = z.strictObject({
   host: text(253).default('127.0.0.1'),
   port: Port.default(8787),
   data: text(4096).default('./data'),
@@ -82,14 +109,22 @@ const SettingsFile = z.strictObject({
       requests_per_minute: numeric(z.int().min(1)).nullable().default(DEFAULT_LIMITS.requestsPerMinute),
     })
     .prefault({}),
+  policy: z
+    .strictObject({
+      blocked: blocked.default([]),
+      workspaces: z.record(text(64), z.strictObject({ blocked })).default({}),
+    })
+    .prefault({}),
   scheduling: z
     .strictObject({
       swap_worth: numeric(z.number().min(0).max(1000)).default(DEFAULT_POLICY.swapWorth),
       patience_seconds: numeric(z.number().positive().max(86_400)).default(DEFAULT_POLICY.patienceMs / 1000),
+      overflow_seconds: numeric(z.number().min(0).max(86_400)).nullable().default(null),
       drain_seconds: numeric(z.number().min(0).max(86_400)).default(30),
     })
     .prefault({}),
 });
+const SettingsFile = SettingsFields.superRefine(apart);
 export type Settings = z.infer<typeof SettingsFile>;
 
 /** Throws YamlError. */

@@ -1,7 +1,7 @@
 // A node on the wire: the object of `config/darkroom.yaml` going in, the same without secrets and with its state coming out.
 
 import { z } from 'zod';
-import { LOCAL_BACKENDS } from '../domain/model.ts';
+import { HOSTED_BACKENDS, isHosted, LOCAL_BACKENDS, type LocalBackend } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus } from '../domain/node.ts';
 import { type Millis, toTimestamp } from '../domain/units.ts';
 import { BaseUrl } from './base-url.ts';
@@ -50,8 +50,28 @@ export const NodeBody = z
     schedulers: z.array(z.string()).nullable(),
   })
   .meta({ id: 'Node' });
-export const NodeList = listOf(NodeBody).meta({ id: 'NodeList' });
+
+/** An account at a hosted provider: no token, ever. */
+export const AccountBody = z
+  .object({
+    id: z.string(),
+    kind: z.enum(HOSTED_BACKENDS),
+    circuit: z.object({
+      state: z.enum(['closed', 'open', 'half_open']),
+      reason: z
+        .string()
+        .nullable()
+        .describe('Why nothing goes there, or, half open, why one generation at a time tries it.'),
+      since: z.iso.datetime(),
+    }),
+    slots: z.int().describe('Generations in flight at once.'),
+  })
+  .meta({ id: 'Account' });
+export const MemberBody = z.union([NodeBody, AccountBody]);
+export const NodeList = listOf(MemberBody).meta({ id: 'NodeList' });
 export type NodeBody = z.infer<typeof NodeBody>;
+export type AccountBody = z.infer<typeof AccountBody>;
+export type MemberBody = z.infer<typeof MemberBody>;
 
 export interface NodeNow {
   readonly spec: NodeSpec;
@@ -61,6 +81,9 @@ export interface NodeNow {
   readonly report: NodeReport | null;
   readonly running: number;
   readonly since: Millis;
+  /** closed: work may go there. */
+  readonly breaker?: 'closed' | 'open' | 'half_open';
+  readonly opened?: string | null;
 }
 
 const listed = (list: readonly string[] | null | undefined) => (list ? [...list] : null);
@@ -69,7 +92,7 @@ export function renderNode({ spec, source, status, why, report, running, since }
   const memory = report?.memory;
   return {
     id: spec.id,
-    kind: spec.kind,
+    kind: spec.kind as LocalBackend,
     url: spec.url,
     labels: [...spec.labels],
     slots: spec.slots,
@@ -86,5 +109,17 @@ export function renderNode({ spec, source, status, why, report, running, since }
     loras: listed(report?.loras),
     samplers: listed(report?.samplers),
     schedulers: listed(report?.schedulers),
+  };
+}
+
+/** A node, or an account where its kind is hosted. */
+export function renderMember(now: NodeNow): MemberBody {
+  const { spec, why, since, breaker, opened = null } = now;
+  if (!isHosted(spec.kind)) return renderNode(now);
+  return {
+    id: spec.id,
+    kind: spec.kind,
+    circuit: { state: breaker ?? 'closed', reason: opened ?? why, since: toTimestamp(since) },
+    slots: spec.slots,
   };
 }

@@ -111,7 +111,10 @@ export function failure(code: FailureCode, message: string, more: Omit<Failure, 
 }
 
 export const isRetryable = (f: Failure): boolean => f.retryable ?? FAILURES[f.code].retryable;
-export const adviceFor = (f: Failure): string => FAILURES[f.code].advice;
+export const adviceFor = (f: Failure): string => (f.possiblyBilled ? BILLED : FAILURES[f.code].advice);
+
+const BILLED =
+  'Do not send it again by itself: the provider may have billed for it; the operator can look at the account.';
 
 /** The one error class of the house. `cause` goes to the log only, never to a caller. */
 export class GatewayError extends Error {

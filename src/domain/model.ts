@@ -43,6 +43,10 @@ export type LocalBackend = (typeof LOCAL_BACKENDS)[number];
 export type HostedBackend = (typeof HOSTED_BACKENDS)[number];
 export type BackendKind = LocalBackend | HostedBackend;
 
+const HOSTED: ReadonlySet<string> = new Set(HOSTED_BACKENDS);
+/** Money leaves the house there, and nothing is ever loaded. */
+export const isHosted = (kind: BackendKind): kind is HostedBackend => HOSTED.has(kind);
+
 /** One way to serve a model. */
 export interface Route {
   readonly backend: BackendKind;

@@ -1,19 +1,21 @@
-// A node: a place that can run a generation. Spec = what the operator wrote, Report = what the last probe saw,
+// A node: a place that can run a generation, a box of the studio or an account at a hosted provider. Spec = what the operator wrote, Report = what the last probe saw,
 // View = what placement may look at.
 
-import type { BackendKind, LocalBackend, Route } from './model.ts';
+import type { BackendKind, Route } from './model.ts';
 import { normalizeModelName } from './model.ts';
 import type { Bytes, Millis, NodeId } from './units.ts';
 
 export interface NodeSpec {
   readonly id: NodeId;
-  readonly kind: LocalBackend;
-  /** Base URL without trailing slash; '' for sketch. */
+  readonly kind: BackendKind;
+  /** Base URL without trailing slash; '' for sketch, and for an account at its provider's own address. */
   readonly url: string;
   readonly labels: readonly string[];
   readonly auth: { readonly username: string; readonly password: string } | null;
   /** Attempts that may render at once. ComfyUI and A1111 render one. */
   readonly slots: number;
+  /** An account's key. Never shown, never logged. */
+  readonly token?: string;
 }
 
 export type NodeStatus = 'online' | 'offline' | 'draining' | 'wedged';
@@ -45,12 +47,16 @@ export function hasCheckpoint(report: NodeReport, wanted: string): boolean {
   return report.checkpoints.some((have) => normalizeModelName(have) === name);
 }
 
-/** Could this configured node ever serve this route (kind and labels)? Says nothing about its health or files. */
+/** Could this configured node ever serve this route (kind, labels, account)? Says nothing about its health or files. */
 export function matches(
-  spec: { readonly kind: BackendKind; readonly labels: readonly string[] },
+  spec: { readonly id: NodeId; readonly kind: BackendKind; readonly labels: readonly string[] },
   route: Route,
 ): boolean {
-  return spec.kind === route.backend && route.labels.every((label) => spec.labels.includes(label));
+  return (
+    spec.kind === route.backend &&
+    (route.account === null || route.account === spec.id) &&
+    route.labels.every((label) => spec.labels.includes(label))
+  );
 }
 
 /** A node as placement sees it, at one moment. */
@@ -59,6 +65,11 @@ export interface NodeView {
   readonly kind: BackendKind;
   readonly labels: readonly string[];
   readonly status: NodeStatus;
+  /** Offline because its breaker is open, not because it is gone. */
+  readonly setAside?: boolean;
+  /** Online, but takes one attempt at a time until one succeeds, or (`limited`) none for a while because it said so: other routes need not wait for it. */
+  readonly onTrial?: boolean;
+  readonly limited?: boolean;
   readonly report: NodeReport | null;
   /** Attempts that may start now. */
   readonly freeSlots: number;

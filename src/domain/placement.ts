@@ -4,7 +4,7 @@
 // lane heads are looked at, so a decision costs lanes × nodes, never the backlog.
 
 import type { Lane, QueuedStub } from './lane.ts';
-import { bareModelName, type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
+import { bareModelName, isHosted, type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
 import { hasCheckpoint, matches, type NodeReport, type NodeView } from './node.ts';
 import type { Millis, NodeId, WorkspaceId } from './units.ts';
 
@@ -13,9 +13,11 @@ export interface Policy {
   readonly swapWorth: number;
   /** P: the time over which waiting melts the surcharge. */
   readonly patienceMs: Millis;
+  /** Where one of two routes is hosted: how long the earlier is waited for while it could serve. Null: as long as it takes. */
+  readonly overflowMs: Millis | null;
 }
 
-export const DEFAULT_POLICY: Policy = { swapWorth: 3, patienceMs: 300_000 };
+export const DEFAULT_POLICY: Policy = { swapWorth: 3, patienceMs: 300_000, overflowMs: null };
 
 /** What a route asks of a node besides kind and labels. */
 export interface RouteNeeds {
@@ -172,9 +174,9 @@ function push<T>(map: Map<string, T[]>, key: string, value: T): void {
 
 function offerOf(lane: LaneView, node: NodeView, q: Question, scene: Scene): Offer | null {
   const needs = routeOn(node, lane);
-  if (needs === undefined) return null;
+  if (needs === undefined || waitsForEarlier(lane, needs, q)) return null;
   const residency = residencyKey(needs.route);
-  const warm = node.resident.includes(residency);
+  const warm = isHosted(node.kind) || node.resident.includes(residency);
   const { renderMs, loadMs } = times(node, residency, lane);
   const load = warm ? 0 : loadMs;
   const cost = node.remainingMs + load + renderMs;
@@ -201,6 +203,30 @@ function offerOf(lane: LaneView, node: NodeView, q: Question, scene: Scene): Off
     cost,
     rank: rankOf(lane, residency, node, scene),
   };
+}
+
+/**
+ * The studio's order of routes decides where money is spent: while a node or account of an earlier route could serve,
+ * however busy, the work waits for it, until it has waited longer than is tolerated: then only for one that is free. Among the studio's own boxes the
+ * order says nothing: whoever is free takes it.
+ */
+function waitsForEarlier(lane: LaneView, needs: RouteNeeds, { now, nodes, policy }: Question): boolean {
+  const earlier = lane.routes.slice(0, lane.routes.indexOf(needs));
+  const hosted = isHosted(needs.route.backend);
+  const before = earlier.filter(({ route }) => hosted || isHosted(route.backend));
+  if (before.length === 0) return false;
+  const patient = now <= overflowsAt(lane, policy);
+  const { avoid, loras } = lane.lane;
+  return nodes
+    .filter((n) => n.freeSlots > 0 || (patient && !n.onTrial && !n.limited))
+    .some((n) => !avoid.includes(n.id) && before.some((r) => obstacle(n, r, loras) === null));
+}
+
+/** Until then it waits for a busy earlier route. A batch's items are all as old as the batch: theirs counts from when they came to the head. */
+export function overflowsAt({ lane, head, lastServedAt }: LaneView, { overflowMs }: Policy): Millis {
+  if (overflowMs === null) return Infinity;
+  const since = lane.priority === 'batch' ? Math.max(head.createdAt, lastServedAt ?? 0) : head.createdAt;
+  return since + overflowMs;
 }
 
 /** People go by age and before batches; batches by the model that would take longest to drain (most negative first). */

@@ -16,7 +16,7 @@ export interface Circumstances {
   readonly now: Millis;
   /** Could another node that has not failed this work run it: now, once it is back, or is there none? */
   readonly elsewhere: 'now' | 'later' | 'no';
-  /** The node would not take the job: nothing ran. */
+  /** The node would not take the job, or could not be reached: nothing ran. */
   readonly refused: boolean;
   /** 0…1, for jitter. */
   readonly chance: number;
@@ -49,7 +49,7 @@ export function settle(
   if (REFUSALS.has(why.code) && g.softenedPrompt !== null && !g.softened) return requeued(0, { soften: true });
   if (attempt >= MAX_ATTEMPTS) return { type: 'failed', at: now, failure: why };
   const soon = elsewhere === 'now' ? 0 : now + backoff(attempt, chance);
-  if (refused) {
+  if (refused && why.code !== 'node_lost') {
     if (elsewhere === 'no') return { type: 'failed', at: now, failure: why };
     return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoidNode: true });
   }
@@ -65,6 +65,16 @@ const unexplainedAtFirst = ({ attempts }: Generation, why: Failure): boolean =>
 /** 2 s, 6 s … with jitter 0.85–1.15. */
 export function backoff(attempt: number, chance: number): Millis {
   return Math.round(FIRST_BACKOFF_MS * 3 ** (attempt - 1) * (0.85 + 0.3 * chance));
+}
+
+/** A running generation that a hosted provider was asked for, when its account can no longer be asked what became of it. */
+export function abandoned(now: Millis): GenerationEvent {
+  const message = 'The account that ran this is gone, and what became of the request is not known.';
+  return {
+    type: 'failed',
+    at: now,
+    failure: failure('node_lost', message, { retryable: false, possiblyBilled: true }),
+  };
 }
 
 /** A running generation whose gateway died, and whose work cannot be taken up again: back in the queue, same attempt. */

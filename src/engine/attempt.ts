@@ -53,6 +53,8 @@ export interface AttemptsOptions {
 const DOWNLOAD_TRIES = 3;
 /** As many as a request may ask for. */
 const MAX_OUTPUTS = 8;
+/** What is paid for is asked after at least this long once we are back, however long we were away. */
+const RESUMED_MS = 60_000;
 const STARTING: Progress = { fraction: 0, message: 'starting' };
 
 interface Live {
@@ -75,7 +77,9 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
   const run = async (first: Generation, slot: Slot, plan: Plan, mine: Live, resume?: RemoteRef) => {
     const { signal } = mine.controller;
     using _slot = slot;
-    using _deadline = clock.timer(Math.max(0, mine.startedAt + first.runWithinMs - clock.now()), () =>
+    const connection = rooms.fleet.connection(plan.node);
+    const atLeast = resume !== undefined && connection?.paid === true ? RESUMED_MS : 0;
+    using _deadline = clock.timer(Math.max(atLeast, mine.startedAt + first.runWithinMs - clock.now()), () =>
       mine.controller.abort(
         new GatewayError(
           'run_timeout',
@@ -85,7 +89,6 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
     );
     const tale = createTale(first, resume ?? null);
     try {
-      const connection = rooms.fleet.connection(plan.node);
       if (connection === undefined) throw new GatewayError('node_lost', `Node ${plan.node} is gone.`);
       tale.connection = connection;
       const job = await workOrder(first, plan, signal);
@@ -117,14 +120,14 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
             break;
           case 'file':
             if (tale.files.length >= MAX_OUTPUTS) tooMany(tale);
-            else tale.files.push(settled(ingest(tale.g, plan, event.file, signal)));
+            else tale.files.push({ seed: event.file.seed, stored: settled(ingest(tale.g, plan, event.file, signal)) });
             break;
           case 'preview':
             break;
         }
       }
       rendered(tale, slot, plan, mine);
-      await succeed(tale);
+      await succeed(tale, signal);
     } catch (thrown) {
       await settling.failed(tale, plan, signal.aborted, signal.aborted ? signal.reason : thrown);
     }
@@ -189,7 +192,7 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
     const { prompt, negativePrompt, seed, steps, guidance } = g.params;
     return {
       generation: g.id,
-      model: plan.model.id,
+      model: g.model,
       prompt,
       negativePrompt,
       seed,
@@ -202,21 +205,34 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
     };
   };
 
-  const succeed = async (tale: Tale) => {
-    const stored = await Promise.all(tale.files.map(async (file) => unwrap(await file)));
-    if (stored.length === 0) throw new GatewayError('model_error', 'The node finished without an output.');
+  const succeed = async (tale: Tale, signal: AbortSignal) => {
+    const all = await Promise.all(
+      tale.files.map(async ({ seed, stored }, k) => ({
+        seed: seed ?? seedOfOutput(tale.g.params.seed, k),
+        stored: await stored,
+      })),
+    );
+    const kept = all.filter(({ stored }) => stored.status === 'fulfilled');
+    const missing = all.length - kept.length;
+    if (missing > 0 && (kept.length === 0 || !keeps(tale, signal))) for (const { stored } of all) unwrap(stored);
+    if (kept.length === 0) throw new GatewayError('model_error', 'The node finished without an output.');
+    if (missing > 0) tale.warnings.push(`${missing} of the ${all.length} files made could not be fetched`);
     const at = clock.now();
-    const outputs = stored.map(
-      (file, index): Output => ({
-        ...file,
+    const outputs = kept.map(
+      ({ seed, stored }, index): Output => ({
+        ...unwrap(stored),
         index,
-        seed: seedOfOutput(tale.g.params.seed, index),
+        seed,
         expiresAt: at + rooms.settings.linkMs,
       }),
     );
     const nodeMs = tale.renderMs ?? 0;
     await settling.append(tale.g, { type: 'succeeded', at, outputs, nodeMs, warnings: tale.warnings });
   };
+
+  /** What is paid for is not thrown away for the sake of a file that cannot be had, nor because time is up. */
+  const keeps = ({ connection }: Tale, signal: AbortSignal): boolean =>
+    connection?.paid === true && (!signal.aborted || toFailure(signal.reason).code === 'run_timeout');
 
   return {
     get size() {

@@ -3,7 +3,7 @@
 import { type Catalog, findModel, recipeFor, routesFor, type Snapshot } from '../catalog/catalog.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
-import type { Model, Route } from '../domain/model.ts';
+import { isHosted, type Model, type Route } from '../domain/model.ts';
 import { matches, type NodeView } from '../domain/node.ts';
 import { obstacle, type RouteNeeds } from '../domain/placement.ts';
 import type { Fleet } from '../fleet/fleet.ts';
@@ -46,19 +46,27 @@ export function servable(fleet: Fleet, model: Model): boolean {
   return fleet.nodes().some(({ spec }) => model.routes.some((route) => matches(spec, route)));
 }
 
-const LOCAL: ReadonlySet<string> = new Set(['comfyui', 'sdapi', 'sketch']);
-
-function whyNot(needs: RouteNeeds, nodes: readonly NodeView[]): string | null {
+function whyNot(fleet: Fleet, needs: RouteNeeds, nodes: readonly NodeView[]): string | null {
   const { route } = needs;
-  if (!LOCAL.has(route.backend)) return `no account for ${route.backend} can be used by this gateway`;
   const kin = nodes.filter((n) => matches(n, route));
+  if (kin.length === 0 && isHosted(route.backend)) {
+    return route.account === null
+      ? `no account for ${route.backend} is configured`
+      : `the account ${route.account} is not configured`;
+  }
   if (kin.length === 0) {
     const labels = route.labels.length ? ` with the labels ${route.labels.join(', ')}` : '';
     return `no ${route.backend} node${labels} is configured`;
   }
-  const reasons = kin.map((n) => [n.id, obstacle(n, needs)] as const);
+  const reasons = kin.map((n) => [n, obstacle(n, needs)] as const);
   if (reasons.some(([, reason]) => reason === null)) return null;
-  return reasons.map(([id, reason]) => `${id} ${reason}`).join('; ');
+  return reasons.map(([n, reason]) => `${n.id} ${n.setAside ? setAside(fleet, n) : reason}`).join('; ');
+}
+
+/** Its circuit is open; what opened it is a failure's message, which callers may read. */
+function setAside(fleet: Fleet, { id }: NodeView): string {
+  const why = fleet.node(id)?.why ?? 'something failed there';
+  return `takes nothing for now: ${why.replace(/\.$/, '')}`;
 }
 
 /** Every route once, whatever pictures it wants. */
@@ -72,7 +80,7 @@ function allNeeds(catalog: Catalog, model: Model): readonly RouteNeeds[] {
 export function viewModel(catalog: Catalog, fleet: Fleet, model: Model): ModelView {
   const nodes = fleet.views();
   const routes = allNeeds(catalog, model).map((needs) => {
-    const why = whyNot(needs, nodes);
+    const why = whyNot(fleet, needs, nodes);
     return { route: needs.route, usable: why === null, whyNot: why };
   });
   const usable = routes.some((r) => r.usable);

@@ -9,6 +9,7 @@ import type { GenerationEvent } from '../domain/event.ts';
 import { failure, GatewayError } from '../domain/failure.ts';
 import { type Generation, isFinal, type Status } from '../domain/generation.ts';
 import { Meters } from '../domain/meters.ts';
+import { isHosted } from '../domain/model.ts';
 import type { NodeSpec } from '../domain/node.ts';
 import type { Cursor, GenerationId, Millicredits, Millis, NodeId, WorkspaceId } from '../domain/units.ts';
 import type { NodeState } from '../fleet/fleet.ts';
@@ -28,6 +29,7 @@ import { recover } from './recovery.ts';
 import type { Rooms } from './rooms.ts';
 import { startScheduler } from './scheduler.ts';
 import { type SenderStats, startSender } from './sender.ts';
+import type { Plan } from './settling.ts';
 import { type Submitted, submit } from './submit.ts';
 import { createViewer } from './view.ts';
 import { createHookDesk, type HookDesk } from './webhooks.ts';
@@ -151,12 +153,16 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
   }
   await media.recover();
   await backlog.load();
+  /** Meters count time on the studio's own boxes; what is hosted costs credits. */
+  const meter = (g: Generation, { route }: Plan, ms: Millis) => {
+    if (!isHosted(route.backend)) meters.charge(g.workspaceId, ms);
+  };
   const attempts: Attempts = createAttempts({
     rooms,
     recorder,
     hub,
-    onStart: (g, plan) => meters.charge(g.workspaceId, plan.expectMs),
-    onEnd: (g, plan, tookMs) => meters.charge(g.workspaceId, tookMs - plan.expectMs),
+    onStart: (g, plan) => meter(g, plan, plan.expectMs),
+    onEnd: (g, plan, tookMs) => meter(g, plan, tookMs - plan.expectMs),
   });
   const recovering = new AbortController();
   const recovered = await recover(rooms, recorder, attempts, recovering.signal);
@@ -272,7 +278,7 @@ export async function openGateway(rooms: Rooms, adminKey: string | null): Promis
     async ready() {
       if (draining) return { ok: false, reason: 'shutting down' };
       const usable = [...catalog.current.models.values()].some((m) => viewModel(catalog, fleet, m).usable);
-      return { ok: usable, reason: usable ? null : 'no model of the catalog can run on any online node' };
+      return { ok: usable, reason: usable ? null : 'no model of the catalog can run on any node or account now' };
     },
     stats: () => ({
       queued: backlog.queued(),

@@ -33,9 +33,19 @@ export function createOutlook({ fleet, catalog }: Pick<Rooms, 'fleet' | 'catalog
       const needs = model ? needsOf(catalog, model, pictures) : [];
       const kin = fleet.views().filter((n) => needs.some((r) => matches(n, r.route)));
       const online = kin.filter((n) => n.status === 'online');
-      const able = online.filter((n) => needs.some((r) => obstacle(n, r) === null)).length;
+      const ready = online.filter((n) => needs.some((r) => obstacle(n, r) === null));
+      const able = ready.length;
+      const setAside = kin.some((n) => n.setAside === true);
       const reason: QueueReason =
-        able > 0 ? 'waiting_for_slot' : online.length > 0 ? 'model_not_installed' : 'no_node_online';
+        able > 0
+          ? ready.every((n) => n.limited === true)
+            ? 'rate_limited'
+            : 'waiting_for_slot'
+          : setAside
+            ? 'breaker_open'
+            : online.length > 0
+              ? 'model_not_installed'
+              : 'no_node_online';
       const made = { reason, able };
       stands.set(key, made);
       return made;

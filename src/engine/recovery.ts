@@ -2,11 +2,13 @@
 // have them, and put back in the queue with their attempt number where it cannot. Nothing is rendered twice for it.
 
 import { findModel } from '../catalog/catalog.ts';
+import type { GenerationEvent } from '../domain/event.ts';
 import type { Generation } from '../domain/generation.ts';
 import { laneOf } from '../domain/lane.ts';
-import { residencyKey } from '../domain/model.ts';
-import { matches } from '../domain/node.ts';
-import { orphaned } from '../domain/retry.ts';
+import { type BackendKind, isHosted, type Route, residencyKey } from '../domain/model.ts';
+import { matches, type NodeSpec } from '../domain/node.ts';
+import { abandoned, orphaned } from '../domain/retry.ts';
+import type { Millis } from '../domain/units.ts';
 import type { Attempts } from './attempt.ts';
 import { needsOf } from './availability.ts';
 import type { Recorder } from './record.ts';
@@ -38,7 +40,7 @@ export async function recover(
     if (resume(rooms, attempts, g)) count.resumed++;
     else if (mayStillTell(rooms, g)) undecided.push(g);
     else {
-      await recorder.append(g, orphaned(rooms.system.clock.now()));
+      await recorder.append(g, unresumed(g, rooms.system.clock.now()));
       count.requeued++;
     }
   }
@@ -93,7 +95,7 @@ async function decide(
     signal.throwIfAborted();
     try {
       if ((await recorder.get(g.id))?.seq !== g.seq) return letGo(rooms, g);
-      if (!resume(rooms, attempts, g)) await recorder.append(g, orphaned(clock.now()));
+      if (!resume(rooms, attempts, g)) await recorder.append(g, unresumed(g, clock.now()));
       return;
     } catch (error) {
       log.error(
@@ -116,17 +118,31 @@ function letGo({ fleet, system }: Rooms, g: Generation): void {
     );
 }
 
+/** What was about to be paid for elsewhere is never begun again without knowing. */
+function unresumed(g: Generation, now: Millis): GenerationEvent {
+  const last = g.attempts.at(-1)?.backend as BackendKind | undefined;
+  const asked = g.state.status === 'running' && g.state.remote !== undefined;
+  return asked && last !== undefined && isHosted(last) ? abandoned(now) : orphaned(now);
+}
+
 function resume({ fleet, catalog }: Rooms, attempts: Attempts, g: Generation): boolean {
   if (g.state.status !== 'running' || g.state.remote === undefined) return false;
   const { node, remote } = g.state;
   const spec = fleet.node(node)?.spec;
-  const model = findModel(catalog.current, g.model);
-  const needs = model && needsOf(catalog, model, laneOf(g).pictures);
-  const route = spec && needs?.find((r) => matches(spec, r.route))?.route;
-  if (model === undefined || route === undefined || fleet.connection(node)?.resumable !== true) return false;
+  // a reference means something only to the kind of server that gave it
+  if (spec === undefined || spec.kind !== g.attempts.at(-1)?.backend) return false;
+  const model = findModel(catalog.current, g.model) ?? null;
+  const needs = model === null ? [] : needsOf(catalog, model, laneOf(g).pictures);
+  const route = needs.find((r) => matches(spec, r.route))?.route ?? routeGone(spec);
+  if (route === null || fleet.connection(node)?.resumable !== true) return false;
   const residency = residencyKey(route);
-  const slot = fleet.adopt(node, { residency, expectMs: model.estimateMs });
+  const expectMs = model?.estimateMs ?? 0;
+  const slot = fleet.adopt(node, { residency, expectMs });
   if (slot === null) return false;
-  attempts.start(g, slot, { node, model, route, residency, warm: true, expectMs: model.estimateMs }, remote);
+  attempts.start(g, slot, { node, model, route, residency, warm: true, expectMs }, remote);
   return true;
 }
+
+/** An account is asked by its reference alone: what is paid for is fetched also where the catalog no longer offers it. */
+const routeGone = ({ id, kind }: NodeSpec): Route | null =>
+  isHosted(kind) ? { backend: kind, labels: [], checkpoint: null, workflow: null, remote: null, account: id } : null;

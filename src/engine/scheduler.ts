@@ -7,7 +7,7 @@ import { failure } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
 import type { Meters } from '../domain/meters.ts';
 import type { Model } from '../domain/model.ts';
-import { type LaneView, obstacle, type Placement, place } from '../domain/placement.ts';
+import { type LaneView, obstacle, overflowsAt, type Placement, place } from '../domain/placement.ts';
 import type { GenerationId, Millis, NodeId, WorkspaceId } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
 import { type Loop, startLoop } from '../system/system.ts';
@@ -50,6 +50,7 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   const trouble = { until: 0, pauseMs: FIRST_PAUSE_MS };
 
   const tick = async (): Promise<Millis | null> => {
+    let overflow = Infinity;
     for (;;) {
       const now = clock.now();
       if (clock.monotonic() < trouble.until) return trouble.until - clock.monotonic();
@@ -64,13 +65,18 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
         meter: (w) => meters.get(w),
         policy: settings.policy,
       });
+      overflow = Math.min(...lanes.map((lane) => overflowsAt(lane, settings.policy)).filter((at) => at >= now));
       if (placement === null) break;
       const slot = fleet.acquire(placement.node, placement);
       if (slot === null) break;
       claim(placement, slot);
     }
     const due = backlog.nextDue(clock.now());
-    const waits = [due === null ? Infinity : due - clock.now(), backlog.queued() > 0 ? patience() : Infinity];
+    const waits = [
+      due === null ? Infinity : due - clock.now(),
+      backlog.queued() > 0 ? patience() : Infinity,
+      overflow + 1 - clock.now(),
+    ];
     return Math.min(...waits) === Infinity ? null : Math.max(1, Math.min(...waits));
   };
 
@@ -115,7 +121,7 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   const runs = (model: Model, lane: Lane, but: readonly NodeId[] = []): boolean =>
     fleet
       .views()
-      .filter((n) => !but.includes(n.id))
+      .filter((n) => !but.includes(n.id) && n.limited !== true)
       .some((n) => needsOf(catalog, model, lane.pictures).some((needs) => obstacle(n, needs, lane.loras) === null));
 
   const hasRoom = async (id: WorkspaceId) => {

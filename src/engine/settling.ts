@@ -19,7 +19,8 @@ import type { Rooms } from './rooms.ts';
 /** Where and as what an attempt runs. */
 export interface Plan {
   readonly node: NodeId;
-  readonly model: Model;
+  /** Null: taken up after it left the catalog. */
+  readonly model: Model | null;
   readonly route: Route;
   readonly residency: string;
   readonly warm: boolean;
@@ -35,7 +36,7 @@ export interface Tale {
   connection: Connection | undefined;
   /** Null until the render ended. */
   renderMs: Millis | null;
-  readonly files: Promise<PromiseSettledResult<Ingested>>[];
+  readonly files: { readonly seed: number | undefined; readonly stored: Promise<PromiseSettledResult<Ingested>> }[];
   readonly warnings: string[];
 }
 
@@ -67,6 +68,16 @@ const LONGEST_RETRY_MS = 30_000;
 /** The node itself said that it is over. */
 const OVER: ReadonlySet<FailureCode> = new Set(['model_error', 'out_of_memory', 'safety_filter', 'policy_block']);
 
+/** Says nothing about what became of the work elsewhere. */
+const TELLS_NOTHING: ReadonlySet<FailureCode> = new Set(['internal', 'run_timeout']);
+/** A refusal mostly says something about the job; these say something about the node or account. */
+const TELLING_REFUSALS: ReadonlySet<FailureCode> = new Set([
+  'provider_auth',
+  'provider_balance',
+  'rate_limited',
+  'node_lost',
+]);
+
 export function createSettling({ system, fleet, catalog }: Rooms, recorder: Recorder): Settling {
   const { clock, random, log } = system;
   const stopping = new AbortController();
@@ -91,21 +102,29 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
     return why.code === 'shutting_down' && !broken ? failure('node_lost', why.message) : why;
   };
 
+  /** It may have been paid for: whatever went wrong since is no reason to ask, and pay, again. */
+  const ours = ({ connection, remote }: Tale, why: Failure, refused: boolean): Failure => {
+    const asked = connection?.paid === true && remote !== null && !refused;
+    const again = TELLS_NOTHING.has(why.code) || FAILURES[why.code].retry !== 'never';
+    return asked && again ? { ...why, retryable: false, possiblyBilled: true } : why;
+  };
+
   /** What the node's part in it was; our own breaking off says nothing about the node. */
   const tellFleet = (tale: Tale, plan: Plan, broken: boolean, why: Failure, refused: boolean) => {
     if (tale.renderMs !== null || (broken && FAILURES[why.code].blame !== 'node')) return;
     const { residency, warm, node } = plan;
-    fleet.learned(node, { residency, warm, renderMs: null, failure: refused ? null : why });
+    const failure = refused && !TELLING_REFUSALS.has(why.code) ? null : why;
+    fleet.learned(node, { residency, warm, renderMs: null, failure });
   };
 
   /** Nodes that may run it next: of the same model, and of an equivalent where this one is limited. */
   const elsewhere = (g: Generation, { node, model }: Plan, why: Failure): 'now' | 'later' | 'no' => {
     const { pictures, loras } = laneOf(g);
-    const needs = needsOf(catalog, model, pictures);
+    const needs = model === null ? [] : needsOf(catalog, model, pictures);
     const others = fleet
       .views()
       .filter((n) => n.id !== node && !g.avoid.includes(n.id) && needs.some((r) => suits(n, r, loras)));
-    if (others.length === 0 && g.fallback === 'model' && LIMITS.has(why.code)) {
+    if (others.length === 0 && model !== null && g.fallback === 'model' && LIMITS.has(why.code)) {
       const standIn = equivalents(catalog, model).filter((m) => servedBy(g, m) !== null);
       const able = standIn.flatMap((m) => needsOf(catalog, m, pictures));
       if (fleet.views().some((n) => able.some((r) => obstacle(n, r, loras) === null))) return 'now';
@@ -138,10 +157,10 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
     stop: () => stopping.abort(),
     async failed(tale, plan, broken, thrown) {
       if (thrown instanceof MovedOn) return cleanUp(tale, null);
-      const why = whyOf(thrown, broken);
+      const refused = thrown instanceof Refusal;
+      const why = ours(tale, whyOf(thrown, broken), refused);
       // stays running in the store: the next gateway takes it up by its reference
       if (why.code === 'shutting_down' && tale.remote !== null && tale.connection?.resumable === true) return;
-      const refused = thrown instanceof Refusal;
       report(tale.g, plan, why, thrown);
       tellFleet(tale, plan, broken, why, refused);
       if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {

@@ -56,7 +56,9 @@ export async function draftOf(
   const seed = request.seed ?? system.random.integer(DRAWN_SEED_LIMIT);
   const initImage = await resolveInput(rooms, caller, 'init_image', request.init_image);
   const mask = await resolveInput(rooms, caller, 'mask', request.mask);
-  const { params, warnings } = resolveParams(catalog.current, model, request, seed, { initImage, mask });
+  const resolved = resolveParams(catalog.current, model, request, seed, { initImage, mask });
+  const { warnings } = resolved;
+  const { params, softened } = allowed(rooms, caller, resolved.params, request.softened_prompt);
   const unchecked = checkLoras(rooms, model, params);
   const estimateMs = model.estimateMs * params.n;
   const price = quote(model.price, params, estimateMs / 1000);
@@ -91,15 +93,35 @@ export async function draftOf(
     model: model.id,
     params,
     quote: price,
-    warnings: [...warnings, ...unchecked],
+    warnings: [...warnings, ...unchecked, ...(softened ? [SOFTENED] : [])],
     attempts: [],
     avoid: [],
-    softened: false,
+    softened,
     reserved: price.reserve,
     charged: 0,
     state: { status: 'queued', attempt: 1, notBefore: 0 },
   };
 }
+
+/**
+ * The studio's own list is asked before anything is spent. A prompt on it is refused, unless the caller said how to soften
+ * it: then that stands from the beginning. What would stand in later is asked too: nothing on the list leaves the house.
+ */
+function allowed({ settings }: Rooms, { workspace }: Caller, params: Params, softer: string | undefined) {
+  const list = settings.blocklistOf(workspace.id);
+  const hits = (path: string, text: string): readonly Detail[] => {
+    const hit = list.hit(text);
+    return hit === null ? [] : [{ path, message: `${path}: "${hit.found}" is not allowed here` }];
+  };
+  const hard = hits('prompt', params.prompt);
+  const soft = softer === undefined ? [] : hits('softened_prompt', softer);
+  const details = softer === undefined || soft.length > 0 ? [...hard, ...soft] : [];
+  if (details.length > 0) throw new GatewayError('policy_block', details[0]?.message, { details });
+  if (hard.length === 0 || softer === undefined) return { params, softened: false };
+  return { params: { ...params, prompt: softer }, softened: true };
+}
+
+const SOFTENED = "The prompt is on the studio's own list of what is not allowed; softened_prompt stands in for it.";
 
 /** The model that will serve: the one named, or the first equivalent where nothing configured could ever run that one. */
 export function modelFor(

@@ -4,6 +4,7 @@
 
 import { NodeRequest } from '../contract/nodes.ts';
 import { GatewayError } from '../domain/failure.ts';
+import { isHosted } from '../domain/model.ts';
 import type { NodeSpec } from '../domain/node.ts';
 import { complaintAbout, nodeAddress } from '../system/system.ts';
 
@@ -12,7 +13,7 @@ const Place = NodeRequest.pick({ id: true, url: true });
 
 /** Throws GatewayError('invalid_request') naming the field, for an id or address a node may never have. */
 export function checkSpec({ id, kind, url }: NodeSpec): void {
-  if (kind === 'sketch') return;
+  if (kind === 'sketch' || (isHosted(kind) && url === '')) return;
   const [issue] = Place.safeParse({ id, url }).error?.issues ?? [];
   if (issue !== undefined) throw refused(issue.path.join('.'), issue.message);
   const complaint = complaintAbout(url, nodeAddress);

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Backends, Connection } from '../backends/backend.ts';
 import { GatewayError } from '../domain/failure.ts';
+import { isHosted } from '../domain/model.ts';
 import type { NodeSpec, NodeView } from '../domain/node.ts';
 import type { Millis, NodeId } from '../domain/units.ts';
 import type { System } from '../system/system.ts';
@@ -126,7 +127,7 @@ export async function openFleet({ specs, runtime, sketch, backends, system, dire
 
 /**
  * Who is there at start. A kept row whose id the config file (or the built-in renderer) has says only whether that
- * node is drained: what the file says about it wins.
+ * node is drained: what the file says about it wins. An account that the file no longer has is gone.
  */
 function founders(
   specs: readonly NodeSpec[],
@@ -141,9 +142,12 @@ function founders(
   if (sketch && !specs.some((spec) => spec.id === SKETCH.id)) {
     fixed.push({ spec: SKETCH, source: 'builtin', draining: drained.has(SKETCH.id) });
   }
-  const added = rows.filter(({ spec }) => !taken.has(spec.id) && isAllowed(spec, log));
+  const added = rows.filter(({ spec }) => !taken.has(spec.id) && !isHosted(spec.kind) && isAllowed(spec, log));
   return [...fixed, ...added.map((row): Joining => ({ ...row, source: 'runtime' }))];
 }
+
+/** An account's key stands in the settings and nowhere else. */
+const withoutToken = ({ token: _, ...spec }: NodeSpec): NodeSpec => spec;
 
 function isAllowed(spec: NodeSpec, log: System['log']): boolean {
   try {
@@ -175,7 +179,7 @@ function administration(
   const setDraining = (id: NodeId, draining: boolean) =>
     inTurn(async () => {
       const member = known(id);
-      if (draining || member.source === 'runtime') await runtime.put(member.spec, draining);
+      if (draining || member.source === 'runtime') await runtime.put(withoutToken(member.spec), draining);
       else await runtime.delete(id);
       member.drain(draining);
       return member.state();

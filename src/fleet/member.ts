@@ -33,6 +33,9 @@ export interface NodeState {
   readonly report: NodeReport | null;
   readonly running: number;
   readonly since: Millis;
+  readonly breaker?: Breaker['state'];
+  /** What opened the breaker last; null once it is closed. */
+  readonly opened?: string | null;
 }
 
 export interface MemberOptions {
@@ -66,13 +69,15 @@ export interface Member {
 }
 
 /** The parts of a member, wired to each other. */
-interface Body {
+interface Body extends Disposable {
   readonly residency: Residency;
   readonly breaker: Breaker;
   readonly slots: Slots;
   readonly watch: Watch;
   readonly since: Millis;
   draining: boolean;
+  /** Takes nothing new for so long; the longest that was asked for counts. */
+  limit(ms: Millis): void;
   posture(): Posture;
   /** Tells the house what is new; `changed`: something is that the posture does not show. */
   note(changed?: boolean): void;
@@ -108,9 +113,25 @@ function createBody({ spec, draining, connection, system, onChange }: MemberOpti
       return since;
     },
     draining,
+    [Symbol.dispose]() {
+      limited?.timer[Symbol.dispose]();
+      body.breaker[Symbol.dispose]();
+    },
+    limit(ms) {
+      const until = clock.monotonic() + ms;
+      if (limited !== null && until <= limited.until) return;
+      limited?.timer[Symbol.dispose]();
+      const over = () => {
+        limited = null;
+        body.note(true);
+      };
+      limited = { until, timer: clock.timer(ms, over) };
+      body.note(true);
+    },
     posture() {
       const { draining, breaker, slots, watch } = body;
-      return postureOf({ draining, breaker, slots, health: watch.health, wedged: connection.wedged ?? null });
+      const wedged = connection.wedged ?? null;
+      return postureOf({ draining, breaker, slots, health: watch.health, wedged, limited: limited !== null });
     },
     note(changed = false) {
       const now = body.posture();
@@ -127,6 +148,7 @@ function createBody({ spec, draining, connection, system, onChange }: MemberOpti
       if (changed || isNews(before, now)) onChange();
     },
   };
+  let limited: { readonly until: Millis; readonly timer: Disposable } | null = null;
   let since = clock.now();
   let told = body.posture();
   /** What it is when it is first looked at is no change. */
@@ -140,7 +162,20 @@ const FORGETS = new Set<Failure['code']>(['node_lost', 'out_of_memory']);
 /** The built-in renderer cannot be lost; what fails there was rehearsed, and must not take it from everybody else. */
 const isPartOfUs = ({ kind }: NodeSpec): boolean => kind === 'sketch';
 
-function blame({ residency, watch, slots, breaker }: Body, { code, message }: Failure, key: string): void {
+/** How long a provider that said "too many" is left alone, where it does not say how long, and at most. */
+const LIMITED_S = 5;
+const LONGEST_LIMITED_S = 600;
+
+/** The account itself is in trouble: no job of it will fare better until somebody sees to it. */
+const ACCOUNT = new Set<Failure['code']>(['provider_auth', 'provider_balance']);
+
+function blame(body: Body, { code, message, retryAfterSeconds = LIMITED_S }: Failure, key: string): void {
+  const { residency, watch, slots, breaker } = body;
+  if (ACCOUNT.has(code)) {
+    breaker.open(message);
+    return;
+  }
+  if (code === 'rate_limited') body.limit(1_000 * Math.min(LONGEST_LIMITED_S, Math.max(1, retryAfterSeconds)));
   if (FORGETS.has(code)) residency.clear();
   if (FAILURES[code].blame !== 'node' || code === 'model_error') return;
   watch.doubt();
@@ -148,13 +183,16 @@ function blame({ residency, watch, slots, breaker }: Body, { code, message }: Fa
   breaker.failed(message);
 }
 
-function viewOf(spec: NodeSpec, { residency, slots, watch, posture }: Body, timings: Timings): NodeView {
-  const { status, free } = posture();
+function viewOf(spec: NodeSpec, { residency, slots, watch, breaker, posture }: Body, timings: Timings): NodeView {
+  const { status, free, limited } = posture();
   return {
     id: spec.id,
     kind: spec.kind,
     labels: spec.labels,
     status,
+    setAside: breaker.why !== null,
+    onTrial: breaker.state === 'half_open',
+    limited,
     report: watch.health.report,
     freeSlots: free,
     resident: residency.keys(slots.rendering()),
@@ -179,7 +217,7 @@ export function createMember(options: MemberOptions): Member {
     if (closing) return closed.promise;
     retired = true;
     closing = true;
-    breaker[Symbol.dispose]();
+    body[Symbol.dispose]();
     await watch.stop();
     await connection
       .close()
@@ -201,7 +239,9 @@ export function createMember(options: MemberOptions): Member {
     connection,
     state() {
       const { status, why } = body.posture();
-      return { spec, source, status, why, report: watch.health.report, running: slots.running, since: body.since };
+      const { report } = watch.health;
+      const { state, opened } = breaker;
+      return { spec, source, status, why, report, running: slots.running, since: body.since, breaker: state, opened };
     },
     view: () => viewOf(spec, body, timings),
     acquire: (work) => (retired || body.posture().free === 0 ? null : take(work)),
@@ -211,11 +251,11 @@ export function createMember(options: MemberOptions): Member {
       if (failure !== null) return isPartOfUs(spec) ? undefined : blame(body, failure, key);
       if (renderMs === null) return;
       residency.rendered(timings.learn(spec.id, key, renderMs, warm), !warm);
-      breaker.succeeded();
+      breaker.succeeded(system.clock.monotonic() - renderMs);
     },
     drain(on) {
       body.draining = on;
-      if (!on) breaker.succeeded();
+      if (!on) breaker.close();
       note();
     },
     probed: watch.first,

@@ -11,6 +11,8 @@ export interface Posture {
   /** Null while online. */
   readonly why: string | null;
   readonly free: number;
+  /** It said that it takes no more for a while. */
+  readonly limited: boolean;
 }
 
 export interface Parts {
@@ -20,17 +22,18 @@ export interface Parts {
   readonly wedged: string | null;
   readonly breaker: Pick<Breaker, 'state' | 'why'>;
   readonly slots: Pick<Slots, 'free' | 'running'>;
+  readonly limited: boolean;
 }
 
-export function postureOf({ draining, health, wedged, breaker, slots }: Parts): Posture {
-  if (draining) return { status: 'draining', why: 'drained by an operator', free: 0 };
-  if (health.state === 'unknown') return { status: 'offline', why: 'not probed yet', free: 0 };
-  if (health.state === 'down') return { status: 'offline', why: health.why, free: 0 };
-  if (wedged !== null) return { status: 'wedged', why: wedged, free: 0 };
-  if (breaker.why !== null) return { status: 'offline', why: breaker.why, free: 0 };
+export function postureOf({ draining, health, wedged, breaker, slots, limited }: Parts): Posture {
+  if (draining) return { status: 'draining', why: 'drained by an operator', free: 0, limited };
+  if (health.state === 'unknown') return { status: 'offline', why: 'not probed yet', free: 0, limited };
+  if (health.state === 'down') return { status: 'offline', why: health.why, free: 0, limited };
+  if (wedged !== null) return { status: 'wedged', why: wedged, free: 0, limited };
+  if (breaker.why !== null) return { status: 'offline', why: breaker.why, free: 0, limited };
   const trial = breaker.state === 'half_open';
   const free = trial ? Number(slots.running === 0) : slots.free;
-  return { status: 'online', why: null, free: health.misses > 0 ? 0 : free };
+  return { status: 'online', why: null, free: limited || health.misses > 0 ? 0 : free, limited };
 }
 
 /** Is this worth waking others for? A slot taken is not: whoever took it knows. */

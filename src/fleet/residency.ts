@@ -1,7 +1,7 @@
 // What a node has in memory, as far as can be known from outside: the models it rendered with last, least recently
 // used first. A guess that errs on the side of "not loaded": a node that was away has nothing.
 
-import type { LocalBackend } from '../domain/model.ts';
+import { type BackendKind, isHosted, type LocalBackend } from '../domain/model.ts';
 import type { Millis } from '../domain/units.ts';
 
 export interface Residency {
@@ -17,11 +17,11 @@ export interface Residency {
   readonly renderedSinceLoadMs: Millis;
 }
 
-/** A1111 keeps one checkpoint; ComfyUI keeps what memory allows, two by experience; sketch loads nothing. */
+/** A1111 keeps one checkpoint; ComfyUI keeps what memory allows, two by experience; sketch and hosted accounts load nothing. */
 const CAPACITY: Readonly<Record<LocalBackend, number>> = { sdapi: 1, comfyui: 2, sketch: Number.POSITIVE_INFINITY };
 
-export function createResidency(kind: LocalBackend): Residency {
-  const capacity = CAPACITY[kind];
+export function createResidency(kind: BackendKind): Residency {
+  const capacity = isHosted(kind) ? Number.POSITIVE_INFINITY : CAPACITY[kind];
   let loaded: readonly string[] = [];
   let renderedMs = 0;
   const touch = (keys: readonly string[], key: string) =>

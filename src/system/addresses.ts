@@ -72,6 +72,12 @@ export function publicAddress(allowPrivate: readonly string[]): Reach {
   };
 }
 
+/** Only what the operator allows by address. */
+export function listedAddress(allowPrivate: readonly string[]): Reach {
+  const allowed = addressList(allowPrivate);
+  return { allows: (ip) => within(allowed, ip), complaint: 'is not on the list of allowed addresses' };
+}
+
 /**
  * Why a URL may not be reached, or null. Looks at the text only: scheme, credentials, and literal addresses in any
  * spelling (the URL parser turns decimal, octal, hex and short forms into dotted quads).

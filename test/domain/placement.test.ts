@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Meters } from '../../src/domain/meters.ts';
 import { DEFAULT_POLICY, type LaneView, obstacle, place } from '../../src/domain/placement.ts';
-import { lane, node } from './given.ts';
+import { lane, node, route } from './given.ts';
 
 const NOW = 1_000_000;
 const ask = (
@@ -141,6 +141,80 @@ describe('placement', () => {
       ),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('routes where money is spent', () => {
+  const needs = (over: Parameters<typeof route>[0]) => ({ route: route(over), classes: [], files: [] });
+  const box = needs({});
+  const hosted = needs({ backend: 'replicate', checkpoint: null, workflow: null, remote: 'x/y' });
+  const account = (id = 'replicate', over: Parameters<typeof node>[1] = {}) => node(id, { kind: 'replicate', ...over });
+  const waiting = (routes: LaneView['routes'], more: Parameters<typeof lane>[0] = {}) => ({ ...lane(more), routes });
+  const overflow = { ...DEFAULT_POLICY, overflowMs: 60_000 };
+
+  it('stays in the house while a box could serve, however busy it is', () => {
+    const nodes = [node('rack-1', { freeSlots: 0, remainingMs: 900_000 }), account()];
+    expect(ask([waiting([box, hosted])], nodes)).toBeNull();
+  });
+  it('goes to the account when no box can serve', () => {
+    for (const status of ['offline', 'wedged', 'draining'] as const) {
+      expect(ask([waiting([box, hosted])], [node('rack-1', { status }), account()])?.node).toBe('replicate');
+    }
+    const bare = node('rack-1', { report: { ...node('x').report, checkpoints: [] } as never });
+    expect(ask([waiting([box, hosted])], [bare, account()])?.node).toBe('replicate');
+  });
+  it('overflows to the account once it has waited longer than is tolerated', () => {
+    const nodes = [node('rack-1', { freeSlots: 0 }), account()];
+    const at = (createdAt: number) => ask([waiting([box, hosted], { createdAt })], nodes, {}, overflow)?.node ?? null;
+    expect(at(NOW - 60_001)).toBe('replicate');
+    expect(at(NOW - 60_000)).toBeNull();
+  });
+  it('overflows only to a later route while no earlier one is free', () => {
+    const late = waiting([box, hosted], { createdAt: NOW - 90_000 });
+    expect(ask([late], [node('rack-1', { timing }), account('replicate')], {}, overflow)?.node).toBe('rack-1');
+    const first = waiting([hosted, box], { createdAt: NOW - 90_000 });
+    expect(ask([first], [node('rack-1'), account('replicate')], {}, overflow)?.node).toBe('replicate');
+  });
+  it("counts the waiting of a batch's item from when it came to the head", () => {
+    const nodes = [node('rack-1', { freeSlots: 0 }), account()];
+    const item = {
+      ...waiting([box, hosted], { priority: 'batch', createdAt: NOW - 90_000 }),
+      lastServedAt: NOW - 5_000,
+    };
+    expect(ask([item], nodes, {}, overflow)).toBeNull();
+    expect(ask([{ ...item, lastServedAt: NOW - 60_001 }], nodes, {}, overflow)?.node).toBe('replicate');
+  });
+  it('waits neither for an account that is on trial nor for one that said "not now"', () => {
+    const fal = needs({ backend: 'fal', checkpoint: null, workflow: null, remote: 'fal-ai/x' });
+    for (const shy of [{ onTrial: true }, { limited: true }]) {
+      const nodes = [account('replicate', { ...shy, freeSlots: 0 }), node('fal', { kind: 'fal' })];
+      expect(ask([waiting([hosted, fal])], nodes)?.node).toBe('fal');
+      const trial = [account('replicate', { ...shy, freeSlots: 1 }), node('fal', { kind: 'fal' })];
+      expect(ask([waiting([hosted, fal])], trial)?.node).toBe('replicate');
+    }
+  });
+  it('keeps the order among accounts, and when they come first', () => {
+    const fal = needs({ backend: 'fal', checkpoint: null, workflow: null, remote: 'fal-ai/x' });
+    const other = node('fal', { kind: 'fal' });
+    expect(ask([waiting([hosted, fal])], [account('replicate', { freeSlots: 0 }), other])).toBeNull();
+    expect(ask([waiting([hosted, fal])], [account('replicate', { status: 'offline' }), other])?.node).toBe('fal');
+    expect(ask([waiting([hosted, box])], [account('replicate', { freeSlots: 0 }), node('rack-1')])).toBeNull();
+    expect(ask([waiting([hosted, box])], [account('replicate', { status: 'offline' }), node('rack-1')])?.node).toBe(
+      'rack-1',
+    );
+  });
+  it('goes on to the next route where the earlier one failed this very work', () => {
+    const nodes = [node('rack-1'), account()];
+    expect(ask([waiting([box, hosted], { avoid: ['rack-1'] })], nodes)?.node).toBe('replicate');
+  });
+  it('uses the account that the route names', () => {
+    const named = needs({ backend: 'replicate', checkpoint: null, workflow: null, remote: 'x/y', account: 'night' });
+    expect(ask([waiting([named])], [account('day'), account('night')])?.node).toBe('night');
+    expect(ask([waiting([named])], [account('day')])).toBeNull();
+  });
+  it('counts nothing for loading there, so that an account never looks like a swap', () => {
+    const placed = ask([waiting([hosted])], [account()]);
+    expect(placed).toMatchObject({ warm: true, expectMs: 10_000 });
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FAILURE_CODES, type FailureCode, failure } from '../../src/domain/failure.ts';
+import { adviceFor, FAILURE_CODES, type FailureCode, failure } from '../../src/domain/failure.ts';
 import { backoff, MAX_ATTEMPTS, settle } from '../../src/domain/retry.ts';
 import { generation, moved, started } from './given.ts';
 
@@ -48,6 +48,16 @@ describe('settling a failed attempt', () => {
       notBefore: 100 + 30_000,
     });
     expect(outcome('model_error', { refused: true, elsewhere: 'no' }).type).toBe('failed');
+  });
+  it('waits for a server that could not be reached, instead of giving up', () => {
+    expect(outcome('node_lost', { refused: true, elsewhere: 'no' })).toMatchObject({
+      type: 'requeued',
+      notBefore: 100 + backoff(1, 0.5),
+    });
+  });
+  it('does not advise to repeat what may have been billed', () => {
+    expect(adviceFor(failure('node_lost', 'cut', { retryable: false, possiblyBilled: true }))).not.toMatch(/Retry/);
+    expect(adviceFor(failure('node_lost', 'cut'))).toMatch(/Retry once/);
   });
   it('softens a refused prompt exactly once', () => {
     const g = started(generation({ softenedPrompt: 'calmer' }));

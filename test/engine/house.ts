@@ -8,9 +8,10 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import type { GenerationRequest } from '../../src/contract/generations.ts';
+import { createBlocklist } from '../../src/domain/blocklist.ts';
 import type { Caller } from '../../src/domain/caller.ts';
 import type { Generation, Status } from '../../src/domain/generation.ts';
-import type { Model } from '../../src/domain/model.ts';
+import type { BackendKind, Model } from '../../src/domain/model.ts';
 import { DEFAULT_POLICY } from '../../src/domain/placement.ts';
 import { FREE } from '../../src/domain/price.ts';
 import { type Gateway, hashKey, openGateway, type Settings } from '../../src/engine/gateway.ts';
@@ -32,7 +33,7 @@ export interface HouseOptions {
   readonly settings?: Partial<Settings>;
   readonly models?: readonly Partial<Model>[];
   /** More nodes, of other kinds. */
-  readonly extra?: readonly { readonly id: string; readonly kind: 'comfyui' | 'sdapi' }[];
+  readonly extra?: readonly { readonly id: string; readonly kind: BackendKind }[];
   /** Parts of another outside world. */
   readonly system?: Partial<Omit<System, 'clock'>>;
   readonly engine?: Engine;
@@ -55,6 +56,10 @@ export interface House extends AsyncDisposable {
   until(id: string, status: Status): Promise<Generation>;
   /** The gateway dies at once: nothing is stopped, drained or handed over. Then a new one opens on the same store. */
   crashAndRestart(): Promise<void>;
+  /** The catalog offers these from now on. */
+  offer(models: readonly Partial<Model>[]): void;
+  /** What the configuration names from the next start on. */
+  equip(nodes: NonNullable<HouseOptions['extra']>): void;
   /** The disk is full from now on, or has room again. */
   full(on: boolean): void;
   /** Stops politely and opens again. */
@@ -146,26 +151,24 @@ export async function openHouse({
   const system = { ...realSystem(clock), ...outside };
   const fakes = fakeBackends(clock);
   const media = memoryMedia();
-  const listing = models.map(model);
+  const listed = (offered: readonly Partial<Model>[]): Catalog['current'] => ({
+    models: new Map(offered.map(model).map((m) => [m.id, m])),
+    aliases: new Map([['flux', 'flux-dev']]),
+    recipes: new Map(),
+    loadedAt: clock.now(),
+  });
+  let snapshot = listed(models);
   const catalog: Catalog = {
-    current: {
-      models: new Map(listing.map((m) => [m.id, m])),
-      aliases: new Map([['flux', 'flux-dev']]),
-      recipes: new Map(),
-      loadedAt: clock.now(),
+    get current() {
+      return snapshot;
     },
     status: { ok: true, error: null, loadedAt: clock.now() },
     onChange: () => ({ [Symbol.dispose]() {} }),
     close: async () => {},
   };
-  const specs = [...nodes.map((id) => ({ id, kind: 'comfyui' as const })), ...extra].map(({ id, kind }) => ({
-    id,
-    kind,
-    url: `http://127.0.0.1:1/${id}`,
-    labels: [],
-    auth: null,
-    slots: 1,
-  }));
+  const specsOf = (named: NonNullable<HouseOptions['extra']>) =>
+    named.map(({ id, kind }) => ({ id, kind, url: `http://127.0.0.1:1/${id}`, labels: [], auth: null, slots: 1 }));
+  let specs = specsOf([...nodes.map((id) => ({ id, kind: 'comfyui' as const })), ...extra]);
   const all: Settings = {
     defaultModel: 'flux-dev',
     usdPerCredit: 0.01,
@@ -178,6 +181,7 @@ export async function openHouse({
     retentionMs: null,
     quotaBytes: null,
     studioCredits: 1000 * CREDIT,
+    blocklistOf: () => createBlocklist([]),
     software: 'Darkroom test',
     baseUrl: Promise.resolve('http://darkroom.test'),
     ...settings,
@@ -231,6 +235,12 @@ export async function openHouse({
       await current.real.close();
       current = await open();
       Object.assign(house, current);
+    },
+    offer(offered) {
+      snapshot = listed(offered);
+    },
+    equip(named) {
+      specs = specsOf(named);
     },
     full(on) {
       current.life.full = on;

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createBlocklist } from '../../src/domain/blocklist.ts';
 import type { Caller } from '../../src/domain/caller.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { FREE } from '../../src/domain/price.ts';
@@ -346,4 +347,25 @@ it('cancels what is queued, and leaves what has begun when only the queued was m
   const only = { whileQueued: true } as const;
   expect((await house.gateway.cancel(house.admin, queued.id, only)).state.status).toBe('cancelled');
   expect((await house.gateway.cancel(house.admin, running.id, only)).state.status).toBe('running');
+});
+
+describe("the studio's own list of what is not allowed", () => {
+  const guarded = () => openHouse({ settings: { blocklistOf: () => createBlocklist(['acme lamp']) } });
+  it('refuses such a prompt before anything is spent, and says what it was', async () => {
+    await using other = await guarded();
+    await expect(other.ask({ prompt: 'an ACME-lamp at dawn' })).rejects.toMatchObject({
+      failure: { code: 'policy_block', details: [{ path: 'prompt' }] },
+    });
+    expect(await other.gateway.credits(other.admin)).toMatchObject({ reserved: 0 });
+  });
+  it('takes the softened prompt from the beginning where that one is allowed', async () => {
+    await using other = await guarded();
+    const g = await other.ask({ prompt: 'an acme lamp', softened_prompt: 'a lamp' });
+    expect(g).toMatchObject({ softened: true, params: { prompt: 'a lamp' } });
+    expect(g.warnings.join()).toMatch(/softened_prompt stands in/);
+    await expect(other.ask({ prompt: 'acme lamp', softened_prompt: 'an acme lamp' })).rejects.toThrow(/not allowed/);
+    await expect(other.ask({ prompt: 'a lamp', softened_prompt: 'an acme lamp' })).rejects.toMatchObject({
+      failure: { code: 'policy_block', details: [{ path: 'softened_prompt' }] },
+    });
+  });
 });

@@ -127,3 +127,32 @@ test('an operator who resumes a node gives it another chance at once', async () 
   await calm(scene);
   expect(await scene.fleet.resume('a')).toMatchObject({ status: 'online', why: null });
 });
+
+test('an account that said "too many" is given nothing new for as long as it asked, and whoever waits is told', async () => {
+  const scene = await openScene([], { specs: [nodeSpec('a', { kind: 'fal', slots: 4 })] });
+  const why = failure('rate_limited', 'too many', { retryAfterSeconds: 40 });
+  const before = scene.changes();
+  scene.fleet.learned('a', { residency: 'flux', warm: true, renderMs: null, failure: why });
+  expect(viewOf(scene)).toMatchObject({ status: 'online', freeSlots: 0, limited: true });
+  expect(scene.changes()).toBeGreaterThan(before);
+  fail(scene, 'rate_limited');
+  await scene.system.clock.advance(39_000);
+  expect(viewOf(scene)?.freeSlots).toBe(0);
+  const until = scene.changes();
+  await scene.system.clock.advance(1_001);
+  expect(viewOf(scene)).toMatchObject({ freeSlots: 4, limited: false });
+  expect(scene.changes()).toBeGreaterThan(until);
+});
+
+test('what was in flight when an account ran dry says nothing about it: later work waits', async () => {
+  const scene = await openScene([], { specs: [nodeSpec('a', { kind: 'fal', slots: 4 })] });
+  await scene.system.clock.advance(10_000);
+  fail(scene, 'provider_balance');
+  succeed(scene);
+  expect(viewOf(scene)).toMatchObject({ status: 'offline', freeSlots: 0 });
+  await scene.system.clock.advance(60_001);
+  scene.fleet.learned('a', { residency: 'flux', warm: true, renderMs: 65_000, failure: null });
+  expect(viewOf(scene)).toMatchObject({ status: 'online', freeSlots: 1 });
+  succeed(scene);
+  expect(viewOf(scene)).toMatchObject({ status: 'online', freeSlots: 4 });
+});

@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { type Backends, type Connection, type Job, Refusal, type RunEvent } from '../../src/backends/backend.ts';
 import { type Failure, type FailureCode, GatewayError } from '../../src/domain/failure.ts';
 import type { RemoteRef } from '../../src/domain/generation.ts';
-import { residencyKey } from '../../src/domain/model.ts';
+import { type BackendKind, HOSTED_BACKENDS, isHosted, LOCAL_BACKENDS, residencyKey } from '../../src/domain/model.ts';
 import type { NodeReport } from '../../src/domain/node.ts';
 import type { Millis } from '../../src/domain/units.ts';
 import { type Clock, HttpError } from '../../src/system/system.ts';
@@ -27,6 +27,12 @@ export interface Plan {
   readonly crash?: boolean;
   /** Result files; default one `PNG`. */
   readonly files?: readonly Buffer[];
+  /** Files that cannot be had, by their place. */
+  readonly lostFiles?: readonly number[];
+  /** Files that never come, by their place. */
+  readonly endlessFiles?: readonly number[];
+  /** The seeds it says its files were made with. */
+  readonly seeds?: readonly number[];
   /** As the node calls the files; default image/png. */
   readonly mediaType?: string | null;
   /** The first downloads break off this many times. */
@@ -128,9 +134,11 @@ export function fakeBackends(clock: Clock): FakeBackends {
     nodes.set(id, known);
     return known;
   };
-  const connect = ({ spec }: { spec: { id: string } }) => node(spec.id).connect();
+  const connect = ({ spec }: { spec: { id: string; kind: BackendKind } }) => node(spec.id).connect(isHosted(spec.kind));
   return {
-    backends: { comfyui: connect, sdapi: connect, sketch: connect },
+    backends: Object.fromEntries(
+      [...LOCAL_BACKENDS, ...HOSTED_BACKENDS].map((kind) => [kind, connect]),
+    ) as unknown as Backends,
     node: (id) => node(id).fake,
     works,
   };
@@ -241,22 +249,27 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
     yield { type: 'rendered' };
     let broken = plan.brokenDownloads ?? 0;
     for (const [k, bytes] of (plan.files ?? [PNG]).entries()) {
-      const open = async () => {
+      const open = async (signal: AbortSignal) => {
         reachable();
+        if (plan.lostFiles?.includes(k)) throw new GatewayError('node_lost', 'the file is gone');
+        if (plan.endlessFiles?.includes(k)) await either(new Promise<never>(() => {}), signal);
         if (broken-- > 0) throw new GatewayError('node_lost', 'the download broke off');
         return Readable.from([bytes]);
       };
-      yield { type: 'file', file: { name: `${k}.png`, mediaType: plan.mediaType ?? 'image/png', open } };
+      const seed = plan.seeds?.[k];
+      const file = { name: `${k}.png`, mediaType: plan.mediaType ?? 'image/png', open };
+      yield { type: 'file', file: seed === undefined ? file : { ...file, seed } };
     }
   }
 
-  const connect = (): Connection => {
+  const connect = (paid: boolean): Connection => {
     counts.open++;
     let closed = false;
     return {
       get resumable() {
         return fake.resumable;
       },
+      paid,
       get wedged() {
         return fake.wedged;
       },

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createHttp, HttpError } from '../../src/system/http.ts';
 
@@ -106,6 +107,26 @@ describe('every request', () => {
     expect(await kind(open.request(`http://127.0.0.1:${port}/`, { trust: 'node' }))).toBe('cut');
     for (const close of closers.splice(0)) close();
     expect(await kind(open.request(`http://127.0.0.1:${port}/`, { trust: 'node' }))).toBe('unsent');
+  });
+  it.each([
+    ['EHOSTUNREACH', 'connect', 'unsent'],
+    ['EHOSTUNREACH', 'read', 'cut'],
+    ['ENETUNREACH', 'write', 'cut'],
+    ['ECONNABORTED', 'write', 'cut'],
+    ['CERT_HAS_EXPIRED', undefined, 'unsent'],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', undefined, 'unsent'],
+    ['ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', undefined, 'cut'],
+  ])('tells %s of %s from what it would be elsewhere: %s', async (code, syscall, expected) => {
+    const port = await serve(() => {});
+    const body = Readable.from(
+      (async function* () {
+        yield 'half';
+        throw Object.assign(new Error(code), { code, syscall });
+      })(),
+    );
+    expect(await kind(open.request(`http://127.0.0.1:${port}/`, { trust: 'node', method: 'POST', body }))).toBe(
+      expected,
+    );
   });
   it('rethrows the reason of an abort', async () => {
     const port = await serve(() => {});

@@ -3,8 +3,9 @@
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { isHosted } from '../../domain/model.ts';
 import { toCredits } from '../../domain/units.ts';
-import type { Gateway } from '../../engine/gateway.ts';
+import type { Gateway, Stats } from '../../engine/gateway.ts';
 
 const BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 60];
 const NODE_STATUSES = ['online', 'offline', 'draining', 'wedged'] as const;
@@ -79,7 +80,7 @@ function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
     registers,
     collect() {
       this.reset();
-      for (const { spec, status } of stats().nodes) {
+      for (const { spec, status } of stats().nodes.filter(isNode)) {
         for (const one of NODE_STATUSES) this.set({ node: spec.id, status: one }, one === status ? 1 : 0);
       }
     },
@@ -91,9 +92,10 @@ function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
     registers,
     collect() {
       this.reset();
-      for (const { spec, running } of stats().nodes) this.set({ node: spec.id }, running);
+      for (const { spec, running } of stats().nodes.filter(isNode)) this.set({ node: spec.id }, running);
     },
   });
+  accountMetrics({ stats }, registers);
   new Counter({
     name: 'darkroom_generations_total',
     help: 'Generations finished since start',
@@ -145,6 +147,30 @@ function gatewayMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
     read: () => ({ ...stats().webhooks.tries }),
   });
   total('darkroom_store_commits_total', 'Group commits since start', () => stats().commits);
+}
+
+type Member = Stats['nodes'][number];
+
+const isNode = ({ spec }: Member): boolean => !isHosted(spec.kind);
+
+/** Every account by its id and provider; half open (one job tries it) counts as closed. */
+function accountMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]): void {
+  const each = (name: string, help: string, read: (account: Member) => number) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['account', 'kind'] as const,
+      registers,
+      collect() {
+        this.reset();
+        for (const one of stats().nodes.filter((n) => !isNode(n)))
+          this.set({ account: one.spec.id, kind: one.spec.kind }, read(one));
+      },
+    });
+  each('darkroom_account_circuit_open', '1: nothing goes to the account, its key or its balance is refused', (a) =>
+    a.breaker === 'open' ? 1 : 0,
+  );
+  each('darkroom_account_running', 'Generations in flight at an account', (a) => a.running);
 }
 
 interface Totals {

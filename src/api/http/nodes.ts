@@ -1,7 +1,7 @@
 // The fleet, for operators.
 
 import { ListQuery } from '../../contract/lists.ts';
-import { NodeBody, NodeList, NodeRequest, renderNode } from '../../contract/nodes.ts';
+import { MemberBody, NodeBody, NodeList, NodeRequest, renderMember, renderNode } from '../../contract/nodes.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import { shortList } from './lists.ts';
 import { json, nothing, type Route, route } from './route.ts';
@@ -16,10 +16,10 @@ export function nodeRoutes(gateway: Gateway): readonly Route[] {
       tag: TAG,
       summary,
       scope: 'admin',
-      answers: { 200: NodeBody },
+      answers: { 200: MemberBody },
       async run({ params }) {
         const id = params.id as string;
-        return json(renderNode(await (verb === 'drain' ? gateway.drainNode(id) : gateway.resumeNode(id))));
+        return json(renderMember(await (verb === 'drain' ? gateway.drainNode(id) : gateway.resumeNode(id))));
       },
     });
   return [
@@ -27,11 +27,11 @@ export function nodeRoutes(gateway: Gateway): readonly Route[] {
       method: 'get',
       path: '/v1/nodes',
       tag: TAG,
-      summary: 'Every node and how it is',
+      summary: 'Every node and account, and how it is',
       scope: 'admin',
       query: ListQuery,
       answers: { 200: NodeList },
-      run: ({ query }) => json(shortList(gateway.nodes().map(renderNode), (n) => n.id, query)),
+      run: ({ query }) => json(shortList(gateway.nodes().map(renderMember), (n) => n.id, query)),
     }),
     route({
       method: 'post',
@@ -44,8 +44,8 @@ export function nodeRoutes(gateway: Gateway): readonly Route[] {
       answers: { 201: NodeBody },
       run: async ({ body }) => json(renderNode(await gateway.addNode(body)), 201),
     }),
-    act('drain', 'Give a node no new work'),
-    act('resume', 'Give it work again'),
+    act('drain', 'Give a node or an account no new work'),
+    act('resume', 'Give it work again; an account whose circuit is open is tried at once'),
     route({
       method: 'delete',
       path: '/v1/nodes/:id',

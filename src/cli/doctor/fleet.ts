@@ -2,18 +2,21 @@
 
 import type { ModelBody } from '../../contract/models.ts';
 import type { NodeBody } from '../../contract/nodes.ts';
-import { HOSTED_BACKENDS } from '../../domain/model.ts';
 import { nearest } from '../nearest.ts';
 import { ago, count, gigabytes, plain } from '../words.ts';
+import { isHostedRoute, serves } from './accounts.ts';
 import { type Finding, ok, warn, wrong } from './finding.ts';
 import type { Survey } from './survey.ts';
 
 type Route = ModelBody['routes'][number];
 
-const HOSTED: ReadonlySet<string> = new Set(HOSTED_BACKENDS);
+const DAY = 86_400_000;
+/** Time enough to choose another model. */
+const SOON = 60 * DAY;
 
-export function judgeNodes({ nodes }: Survey): readonly Finding[] {
-  if (nodes.length === 0) return [wrong('nodes: there are none', 'darkroom nodes add rack-1 http://10.0.0.11:8188')];
+export function judgeNodes({ nodes, accounts }: Survey): readonly Finding[] {
+  if (nodes.length === 0 && accounts.length === 0)
+    return [wrong('nodes: there are none', 'darkroom nodes add rack-1 http://10.0.0.11:8188')];
   return nodes.map(judgeNode);
 }
 
@@ -49,39 +52,50 @@ function wayBack({ kind, url, why }: NodeBody): string {
 }
 
 export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[] {
-  const { models, nodes } = survey;
+  const { models } = survey;
   const can = models.filter((m) => m.usable);
   const idle = models.filter((m) => !m.usable);
-  const [known, unknown] = partition(idle, (m) => m.routes.some((r) => kin(r, nodes).length > 0));
+  const [known, unknown] = partition(idle, (m) => m.routes.some((r) => canEver(r, survey)));
   const nobody = unknown.length > 0 ? [explainNobody(unknown, survey)] : [];
   const first =
     can.length > 0
       ? ok(`${can.length} of ${count(models.length, 'model')} can run now: ${can.map((m) => m.id).join(', ')}`)
       : wrong('no model can run now', 'See what is said of each below; "sketch: true" in the settings needs no GPU.');
-  const retired = models.filter((m) => m.retires_at !== null && Date.parse(m.retires_at) <= now && m.usable);
   return [
     first,
-    ...known.map((m) => explain(m, nodes, can.length > 0 ? warn : wrong)),
+    ...known.map((m) => explain(m, survey, can.length > 0 ? warn : wrong)),
     ...nobody,
-    ...retired.map((m) =>
-      warn(`${m.id}: was to retire ${ago(m.retires_at as string, now)}`, 'Make its name an alias in models.yaml.'),
-    ),
+    ...models.flatMap((m) => retiring(m, now)),
   ];
+}
+
+/** Gone, or about to be. */
+function retiring({ id, retires_at, fallback }: ModelBody, now: number): readonly Finding[] {
+  if (retires_at === null || Date.parse(retires_at) > now + SOON) return [];
+  const gone = Date.parse(retires_at) <= now;
+  const heir = fallback[0] === undefined ? 'another model' : `another (${fallback.join(', ')})`;
+  const todo = `Make its name an alias of ${heir} in models.yaml${gone ? '' : ' by then'}.`;
+  return [warn(`${id}: ${gone ? 'retired' : 'retires'} ${ago(retires_at, now)}`, todo)];
 }
 
 /** Nodes this route could ever go to. */
 const kin = ({ backend, labels }: Route, nodes: readonly NodeBody[]) =>
   nodes.filter((n) => n.kind === backend && labels.every((label) => n.labels.includes(label)));
 
+/** Is there a node or an account that this route could ever go to? */
+const canEver = (route: Route, { nodes, accounts }: Survey): boolean =>
+  kin(route, nodes).length > 0 || accounts.some((a) => serves(a, route));
+
 /** Someone could serve it, and cannot: what exactly is missing there. Beside others that can run it is only worth a look. */
-function explain(m: ModelBody, nodes: readonly NodeBody[], judged: typeof warn): Finding {
-  const routes = m.routes.filter((r) => kin(r, nodes).length > 0);
+function explain(m: ModelBody, survey: Survey, judged: typeof warn): Finding {
+  const routes = m.routes.filter((r) => canEver(r, survey));
   const why = [...new Set(routes.map((r) => plain(r.why_not ?? '')))].join('; ');
-  const todos = [...new Set(routes.map((r) => remedy(r, kin(r, nodes))))];
+  const todos = [...new Set(routes.map((r) => remedy(r, kin(r, survey.nodes))))];
   return judged(`${m.id}: ${why}`, todos.join(' Or: '));
 }
 
 function remedy(route: Route, nodes: readonly NodeBody[]): string {
+  if (isHostedRoute(route)) return 'See its account above.';
   const online = nodes.filter((n) => n.status === 'online');
   if (online.length === 0) return `Bring back ${nodes.map((n) => n.id).join(' or ')}.`;
   const [, kind, missing] = /lacks the (checkpoint|node class|file) ([^;]+)/.exec(route.why_not ?? '') ?? [];
@@ -107,8 +121,10 @@ function explainNobody(idle: readonly ModelBody[], { nodes, models }: Survey): F
   );
 }
 
-function wants({ backend, labels }: Route, nodes: readonly NodeBody[]): string {
-  if (HOSTED.has(backend)) return `an account at ${backend}`;
+function wants(route: Route, nodes: readonly NodeBody[]): string {
+  const { backend, labels, account } = route;
+  if (isHostedRoute(route))
+    return account === null ? `an account at ${backend}` : `the account ${account} at ${backend}`;
   const there = nodes.filter((n) => n.kind === backend).map((n) => n.id);
   const labelled = labels.length > 0 ? ` with the labels ${labels.join(', ')}` : '';
   return `a ${backend} node${labelled}${there.length > 0 ? ` (which ${there.join(', ')} lacks)` : ''}`;

@@ -1,36 +1,43 @@
-// Nodes and models as they stand: told by a running gateway, or, where none runs, by asking the nodes of the settings
+// Nodes, accounts and models as they stand: told by a running gateway, or, where none runs, by asking the nodes of the settings
 // once, through the same rooms that a gateway is made of. Both come out alike, so that one judgement serves both.
 
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connectComfyUi } from '../../backends/comfyui/client.ts';
-import { connectSdapi } from '../../backends/sdapi/client.ts';
-import { connectSketch } from '../../backends/sketch/client.ts';
 import { openCatalog } from '../../catalog/catalog.ts';
 import type { Client } from '../../client/client.ts';
 import type { Config } from '../../config.ts';
 import { type ModelBody, renderModel } from '../../contract/models.ts';
-import { type NodeBody, renderNode } from '../../contract/nodes.ts';
+import { type AccountBody, type MemberBody, type NodeBody, renderMember } from '../../contract/nodes.ts';
+import { isHosted } from '../../domain/model.ts';
 import { viewModel } from '../../engine/gateway.ts';
 import { type Fleet, openFleet } from '../../fleet/fleet.ts';
+import { accountSpec, BACKENDS } from '../../main.ts';
 import { createSystem, YamlError } from '../../system/system.ts';
+import { isAccount } from '../account.ts';
 import { everything } from '../paging.ts';
 import { type Finding, ok, warn, wrong } from './finding.ts';
 import { keptNodes } from './kept-nodes.ts';
 
 export interface Survey {
   readonly nodes: readonly NodeBody[];
+  readonly accounts: readonly AccountBody[];
   readonly models: readonly ModelBody[];
 }
 
+const surveyOf = (members: readonly MemberBody[], models: readonly ModelBody[]): Survey => ({
+  nodes: members.filter((one) => !isAccount(one)),
+  accounts: members.filter(isAccount),
+  models,
+});
+
 /** Of a running gateway. `nodes` needs an admin key. */
 export async function surveyGateway(client: Client): Promise<Survey> {
-  const [nodes, models] = await Promise.all([
-    everything<NodeBody>(client, '/v1/nodes'),
+  const [members, models] = await Promise.all([
+    everything<MemberBody>(client, '/v1/nodes'),
     everything<ModelBody>(client, '/v1/models'),
   ]);
-  return { nodes: nodes.data, models: models.data };
+  return surveyOf(members.data, models.data);
 }
 
 export interface LocalSurvey {
@@ -56,17 +63,17 @@ export async function surveyHere(config: Config, ask: boolean): Promise<LocalSur
     if (!ask) return { findings, survey: null };
     const folder = await mkdtemp(join(tmpdir(), 'darkroom-doctor-'));
     const fleet = await openFleet({
-      specs: [],
+      specs: config.accounts.map(accountSpec),
       runtime: { all: async () => [], put: async () => {}, delete: async () => false },
       sketch: config.sketch,
-      backends: { comfyui: connectComfyUi, sdapi: connectSdapi, sketch: connectSketch },
+      backends: BACKENDS,
       system,
       directory: folder,
     });
     try {
-      await Promise.all([gather(fleet, config), rendererThere(fleet)]);
+      await Promise.all([gather(fleet, config), othersThere(fleet)]);
       const seen = [...current.models.values()].map((model) => renderModel(viewModel(catalog, fleet, model)));
-      return { findings, survey: { nodes: fleet.nodes().map(renderNode), models: seen } };
+      return { findings, survey: surveyOf(fleet.nodes().map(renderMember), seen) };
     } finally {
       await fleet.stop();
       await rm(folder, { recursive: true, force: true });
@@ -96,11 +103,17 @@ const unknownDefault = ({ defaultModel }: Config): Finding =>
     'Correct default_model in the settings, or add the model.',
   );
 
-/** The built-in renderer is asked like every node, and answers at once. */
-function rendererThere(fleet: Fleet): Promise<void> {
+/** The built-in renderer and accounts are asked like every node, and answer at once: nothing is sent to a provider. */
+function othersThere(fleet: Fleet): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const look = () => {
-    if (fleet.nodes().every((n) => n.spec.kind !== 'sketch' || n.report !== null)) resolve();
+    if (
+      fleet
+        .nodes()
+        .filter(({ spec }) => spec.kind === 'sketch' || isHosted(spec.kind))
+        .every((n) => n.report !== null)
+    )
+      resolve();
   };
   fleet.onChange(look);
   look();

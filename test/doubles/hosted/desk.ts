@@ -64,7 +64,7 @@ async function replyTo(desk: Desk, call: Call): Promise<Reply> {
 }
 
 async function submit(desk: Desk, route: SubmitRoute, call: Call, groups: Record<string, string>): Promise<Reply> {
-  const { faults, jobs, provider } = desk;
+  const { faults, jobs, provider, settings } = desk;
   const { says } = provider;
   const limited = faults.take('rate_limited');
   if (limited) return { answer: retryAfter(says.limited(seconds(limited)), seconds(limited)) };
@@ -75,13 +75,16 @@ async function submit(desk: Desk, route: SubmitRoute, call: Call, groups: Record
   if (faults.take('model_gone')) return { answer: says.gone(order.model) };
   if (says.invalid && faults.take('invalid_params')) return { answer: says.invalid };
   if (says.moderated && faults.take('moderation_input')) return { answer: says.moderated };
+  await settings.hold('submit', order.prompt, call.signal);
+  call.signal.throwIfAborted();
   const job = jobs.begin(order);
+  await settings.hold('begun', order.prompt, call.signal);
   if (faults.take('accept_then_drop')) return 'cut';
   return page(faults) ?? { answer: await route.answer(job, call), job };
 }
 
 async function ask(desk: Desk, route: JobRoute, call: Call, groups: Record<string, string>): Promise<Reply> {
-  const { faults, jobs, provider } = desk;
+  const { faults, jobs, provider, settings } = desk;
   const { says } = provider;
   const id = groups.id ?? call.query.get('id') ?? '';
   const job = jobs.find(id);
@@ -93,6 +96,8 @@ async function ask(desk: Desk, route: JobRoute, call: Call, groups: Record<strin
   const spoiled = spoil(desk) ?? page(faults);
   if (spoiled) return spoiled;
   if (!job) return { answer: says.unknownJob(id) };
+  await settings.hold('poll', job.order.prompt, call.signal);
+  call.signal.throwIfAborted();
   const phase = jobs.look(job);
   const lags = job.fate.has('late_result') && job.polls <= LAG_POLLS;
   const gone = route.vanishes === true && phase === 'done' && job.fate.has('result_gone');

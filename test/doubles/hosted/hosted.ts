@@ -33,7 +33,16 @@ import { together } from './together.ts';
 
 export type { HostedFault } from './faults.ts';
 export type { Job } from './jobs.ts';
-export type { FileHit, HostedKind, HostedLogEntry, HostedOptions, Pace, PaidEntry, RequestEntry } from './settings.ts';
+export type {
+  FileHit,
+  HostedKind,
+  HostedLogEntry,
+  HostedOptions,
+  Moment,
+  Pace,
+  PaidEntry,
+  RequestEntry,
+} from './settings.ts';
 
 export interface HostedDouble {
   /** What an adapter's `base_url` expects, with `/v1` where the real base has it. */

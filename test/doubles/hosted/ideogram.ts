@@ -33,8 +33,10 @@ export const ideogram = (): Provider => ({
 const modern = (house: House): SubmitRoute => ({
   role: 'submit',
   method: 'POST',
-  path: /^\/v2\/image\/generate\/(?<model>[^/]+)$/,
-  read({ body }, { model = '' }) {
+  path: /^\/v2\/image\/(?<action>generate|remix|inpaint|precise-edit)\/(?<model>[^/]+)$/,
+  read({ body }, { model = '', action = '' }) {
+    if (action !== 'generate' && body.image === undefined) throw new Refused(error(400, 'Invalid input: image'));
+    if (action === 'inpaint' && body.mask === undefined) throw new Refused(error(400, 'Invalid input: mask'));
     if (isOn(body.dry_run))
       throw new Refused(json(200, { usage_cost_usd_micros: COST_USD_MICROS * number(body.num_images, 1) }));
     return read(body, model, text(body.aspect_ratio).replace('x', ':'));

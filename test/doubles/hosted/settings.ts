@@ -20,6 +20,9 @@ export type Pace =
   | { readonly queuedPolls: number; readonly runningPolls: number }
   | { readonly queuedMs: number; readonly runningMs: number };
 
+/** A step in a job's life: asked for and not begun, begun and not answered, asked after. */
+export type Moment = 'submit' | 'begun' | 'poll';
+
 export interface HostedSettings {
   /** The key the provider accepts. */
   readonly key: string;
@@ -28,6 +31,8 @@ export interface HostedSettings {
   readonly local: boolean;
   readonly maxBodyBytes: number;
   readonly clock: PaceClock;
+  /** Waited for at each moment: a test sees a job come there, and can keep it there. The signal: the caller hung up. */
+  readonly hold: (moment: Moment, prompt: string, signal: AbortSignal) => Promise<void>;
 }
 
 export type HostedOptions = Partial<HostedSettings>;
@@ -38,6 +43,7 @@ export const settle = (options: HostedOptions): HostedSettings => ({
   local: false,
   maxBodyBytes: 60_000_000,
   clock: systemClock,
+  hold: async () => {},
   ...options,
 });
 

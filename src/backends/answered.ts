@@ -1,0 +1,89 @@
+// What a provider's answer means where its HTTP status says it all, and how a reply is read. A refused submit began
+// nothing; whatever goes wrong with a job that was begun may have been paid, and is never asked for again.
+
+import type { z } from 'zod';
+import { type Failure, type FailureCode, failure, GatewayError } from '../domain/failure.ts';
+import type { Reply } from './provider.ts';
+
+const PAID = { retryable: false, possiblyBilled: true } as const;
+
+const SAID: Partial<Record<FailureCode, string>> = {
+  provider_auth: 'The provider refused the key of the account.',
+  provider_balance: 'The account at the provider is out of money.',
+  model_gone: 'The provider no longer offers this model.',
+  rate_limited: 'The provider takes no more work from this account for now.',
+  unsupported_input: 'The provider refused a parameter or an input of this request.',
+  policy_block: 'The provider refused the prompt or an input picture.',
+  safety_filter: 'The provider withheld the result.',
+  model_error: 'The provider could not make it.',
+};
+
+/** A failure in our own words; the provider's are in the log. */
+export const told = (code: FailureCode, message = SAID[code]): Failure =>
+  failure(code, message ?? SAID.model_error ?? '');
+
+/** Refused before anything began, by its status; in words only what a status cannot tell. */
+export function refusedSubmit(reply: Reply): Failure {
+  const { status } = reply;
+  if (isAboutKey(reply)) return told('provider_auth');
+  if (isModerated(reply)) return told('safety_filter');
+  if (status === 403) return told('model_gone', 'The provider does not allow the account this request.');
+  if (status === 402) return told('provider_balance');
+  if (status === 404 || status === 410) return told('model_gone');
+  if (status === 429) return told('rate_limited');
+  if (status >= 500) return failure('node_lost', 'The provider had trouble of its own and began nothing.');
+  return told('unsupported_input');
+}
+
+/** A question about a job that was refused for good. */
+export function refusedPoll(reply: Reply): Failure {
+  const { status } = reply;
+  if (isAboutKey(reply)) return { ...told('provider_auth'), ...PAID };
+  if (status === 404 || status === 410)
+    return failure('node_lost', 'The provider no longer knows the job it began.', PAID);
+  return failure('model_error', 'The provider does not say what became of the job.', PAID);
+}
+
+/** The reply in its expected form; throws `model_error` when it has another. */
+export function readReply<T>(schema: z.ZodType<T>, { body }: Reply): T {
+  const read = schema.safeParse(body);
+  if (read.success) return read.data;
+  throw new GatewayError('model_error', 'The provider answered with something unreadable.', {
+    ...PAID,
+    cause: read.error,
+  });
+}
+
+/** Throws unless the answer is about this job. */
+export function mustBeAbout(id: unknown, asked: unknown): void {
+  if (id !== asked) throw new GatewayError('model_error', 'The provider answered about another job.', PAID);
+}
+
+/** What a text about moderation sounds like; only asked after status and machine code. */
+export const MODERATED = /nsfw|moderat|safety|content.?polic|prohibited|flagged|not allowed/i;
+/** As in MODERATED, but not what a complaint about a parameter could say. */
+const REFUSED_TEXT =
+  /nsfw|moderated|(content|by) moderation|moderation (system|filter|polic)|safety.?(system|filter|checker|polic|guideline)|content.?polic|flagged|prohibited (content|use)|\bE005\b/i;
+
+/** A prompt or a picture that is refused in words only. What a status or a machine code says comes first. */
+export const isModerated = ({ status, body }: Reply): boolean =>
+  (status === 400 || status === 403 || status === 422) && REFUSED_TEXT.test(textOf(body));
+
+const KEY = /api.?key|token|credential|authenticat|authoriz|authoris/i;
+
+/** A 403 is said of one model or one prompt as well, and then the account is none the worse for it. */
+const isAboutKey = ({ status, body }: Reply): boolean => status === 401 || (status === 403 && KEY.test(textOf(body)));
+
+/** What a provider said, without what we sent, without pictures and without the key. */
+export const textOf = (body: unknown, key = ''): string => {
+  const said = JSON.stringify(body, (name, value: unknown) => {
+    if (name === 'input' || name === 'prompt') return undefined;
+    if (typeof value !== 'string') return value;
+    const safe = key === '' ? value : value.replaceAll(key, '(the key)');
+    return safe.length > 300 ? `${safe.slice(0, 300)}…` : safe;
+  });
+  return said ?? 'no JSON';
+};
+
+/** What a text about money sounds like. */
+export const PENNILESS = /credit|balance|billing|fund/i;

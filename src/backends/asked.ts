@@ -1,0 +1,88 @@
+// What was asked for, in the words of a provider that knows fewer of them: the nearest shape it makes, the nearest length
+// it makes, and what it takes no notice of. Whatever differs from the wish becomes a warning, never silence.
+
+import type { Params } from '../domain/params.ts';
+import { Refusal } from './backend.ts';
+import type { Picture } from './provider.ts';
+
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Null where the model has no size. */
+export const sizeOf = ({ width, height }: Params): Size | null =>
+  width === null || height === null ? null : { width, height };
+
+/** Reads `16:9`, `16x9` and `1280:720`. */
+export function sizeIn(text: string): Size {
+  const [width = 1, height = 1] = text.split(/[:x]/).map(Number);
+  return { width, height };
+}
+
+/** How far apart two sizes are in shape; 0 where they are alike. */
+export const shapeDistance = (a: Size, b: Size): number =>
+  Math.abs(Math.log((a.width * b.height) / (a.height * b.width)));
+
+/** The first with the least distance. The list is not empty. */
+export function nearest<T>(list: readonly T[], distance: (item: T) => number): T {
+  return list.reduce((best, item) => (distance(item) < distance(best) ? item : best));
+}
+
+/** The ratio (`16:9`) nearest to the size. `exact`: its very shape. */
+export function nearestRatio(
+  size: Size,
+  ratios: readonly string[],
+): { readonly ratio: string; readonly exact: boolean } {
+  const ratio = nearest(ratios, (one) => shapeDistance(size, sizeIn(one)));
+  return { ratio, exact: shapeDistance(size, sizeIn(ratio)) < 0.01 };
+}
+
+export const notThatShape = ({ width, height }: Size, made: string): string =>
+  `The provider does not make ${width}x${height}; it was asked for ${made}.`;
+
+type Ignorable = 'negativePrompt' | 'steps' | 'guidance' | 'sampler' | 'scheduler' | 'strength';
+const NAMES: Readonly<Record<Ignorable, string>> = {
+  negativePrompt: 'negative_prompt',
+  steps: 'steps',
+  guidance: 'guidance',
+  sampler: 'sampler',
+  scheduler: 'scheduler',
+  strength: 'strength',
+};
+
+/** A warning for each of these that was given, and for each of `inputs` that the provider does not know. */
+export function leftOut(params: Params, ignored: readonly Ignorable[], known: readonly string[] = []): string[] {
+  const fields = ignored.filter((field) => params[field] !== null && params[field] !== '').map((field) => NAMES[field]);
+  const inputs = Object.keys(params.inputs).filter((name) => !known.includes(name));
+  return [...fields, ...inputs.map((name) => `inputs.${name}`)].map(
+    (name) => `The provider does not take ${name}; it was left out.`,
+  );
+}
+
+/** How a clip's length is asked for: `inputs.seconds`, or `inputs.duration`. */
+export const LENGTH_INPUTS = ['seconds', 'duration'];
+
+/** The length the provider makes that is nearest to the one asked for, the shorter of two. `lengths` go up. */
+export function lengthOf(
+  { inputs }: Params,
+  lengths: readonly number[],
+  usual: number,
+): { readonly seconds: number; readonly warnings: readonly string[] } {
+  const given = inputs.seconds ?? inputs.duration;
+  if (given === undefined) return { seconds: usual, warnings: [] };
+  const wanted = typeof given === 'string' ? Number(given.replace(/s$/, '')) : Number(given);
+  if (typeof given === 'boolean' || !Number.isFinite(wanted) || wanted <= 0)
+    throw new Refusal('unsupported_input', 'The length of a clip is a number of seconds.');
+  const seconds = nearest(lengths, (one) => Math.abs(one - wanted));
+  const warnings =
+    seconds === wanted ? [] : [`The provider makes no clip of ${wanted} s; it was asked for ${seconds} s.`];
+  return { seconds, warnings };
+}
+
+export function refuseLoras({ loras }: Params): void {
+  if (loras.length > 0) throw new Refusal('unsupported_input', 'The provider takes no LoRAs.');
+}
+
+export const dataUrl = ({ bytes, mediaType }: Picture): string =>
+  `data:${mediaType};base64,${bytes.toString('base64')}`;

@@ -1,0 +1,37 @@
+// For providers whose answer to the submit is the result: there is no job to ask about, so a breakdown leaves nobody who
+// could tell whether a picture was made and billed.
+
+import { type Failure, failure } from '../domain/failure.ts';
+import { refusedSubmit } from './answered.ts';
+import { refuseLoras } from './asked.ts';
+import { Refusal } from './backend.ts';
+import type { Order, Picture, Reply } from './provider.ts';
+
+/** Throws Refusal for what would make another picture if it were left out, and for anything but pictures. */
+export function refuseBeyond(order: Order, takes: { readonly initImage: boolean; readonly mask: boolean }): void {
+  if (order.job.kind !== 'image') throw new Refusal('unsupported_input', 'The provider makes pictures only.');
+  refuseLoras(order.params);
+  if (order.initImage !== null && !takes.initImage)
+    throw new Refusal('unsupported_input', 'The provider takes no init_image for this model.');
+  if (order.mask !== null && (!takes.mask || order.initImage === null))
+    throw new Refusal('unsupported_input', 'The provider takes no such mask for this model.');
+}
+
+/** By its status alone. */
+export function refusedAtOnce(reply: Reply): Failure {
+  const { status } = reply;
+  if (status === 413) return failure('too_large', 'The provider takes no request of this size.');
+  if (status === 408 || status >= 500)
+    return failure('node_lost', 'The provider broke down over it.', { retryable: false, possiblyBilled: true });
+  return refusedSubmit(reply);
+}
+
+/** The names (of `inputs`) that the provider has a field for, with what was given. */
+export const inputsOf = ({ params }: Order, known: readonly string[]) =>
+  Object.fromEntries(Object.entries(params.inputs).filter(([name]) => known.includes(name)));
+
+/** As a file of a form. */
+export const blobOf = ({ bytes, mediaType }: Picture): Blob => new Blob([new Uint8Array(bytes)], { type: mediaType });
+
+/** `png` of `image/png`: providers look at a file's name. */
+export const endingOf = (mediaType: string): string => mediaType.split('/')[1] ?? 'png';

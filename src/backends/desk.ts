@@ -1,0 +1,336 @@
+// The requests of one account: each bounded, each answer read as the provider's adapter reads it. A submit is sent once;
+// what happens to it decides whether it may be sent again, and only "too many", a refused connection and the like do.
+
+import { type Failure, failure, GatewayError, toFailure } from '../domain/failure.ts';
+import type { Millis } from '../domain/units.ts';
+import { HttpError, type System } from '../system/system.ts';
+import { textOf } from './answered.ts';
+import { Refusal } from './backend.ts';
+import type { Call, Order, Outcome, Provider, Reference, Reply } from './provider.ts';
+
+/** POSTs per route when the provider says "too many", or cannot be reached. */
+const POSTS = 3;
+const LONGEST_RETRY_AFTER_MS: Millis = 30_000;
+const FIRST_RETRY_MS: Millis = 1_000;
+const POLL_ANSWER_MS: Millis = 30_000;
+/** Pictures may come inside the answer; where they are asked for, a state repeats at most the pictures that were sent. */
+const MAX_RESULT_BYTES = 160 * 1024 * 1024;
+const MAX_STATE_BYTES = 32 * 1024 * 1024;
+/** Looks for a lost job, or at one that is to be cancelled. */
+const SEARCHES = 3;
+/** Lists that could not be had, such as while the network comes up again: about a minute and a half of them. */
+const UNREAD = 20;
+const LONGEST_SEARCH_PAUSES = 5;
+/** Pages of a provider's list, each time. */
+const PAGES = 20;
+/** Clocks differ: a lost job is looked for from a little before it was sent. */
+const SKEW_MS: Millis = 120_000;
+/** References that are somebody's, remembered so that a search does not take them for its own. */
+const CLAIMS = 10_000;
+
+export interface DeskOptions {
+  readonly provider: Provider;
+  /** Without trailing slash. */
+  readonly baseUrl: string;
+  readonly token: string;
+  readonly system: System;
+}
+
+/** What came of a submit. `pauseMs`: nothing was begun, and it may be sent again after that long. */
+export type Submitted =
+  | { readonly reference: Reference }
+  | { readonly outcome: Outcome }
+  | { readonly pauseMs: Millis };
+
+/** `denied`: the question was refused, as a passing fault may do; who hears it again and again believes it. */
+export type Standing = Outcome | { readonly state: 'denied'; readonly failure: Failure };
+
+export interface Desk {
+  /** Sends it once, for the `nth` time. Throws Refusal when nothing was begun, GatewayError with `possiblyBilled` when nobody can tell. */
+  submit(call: Call, order: Order, nth: number, signal: AbortSignal): Promise<Submitted>;
+  /** How it stands. `young`: the provider may not know it yet. Trouble with asking is `running`. `about` names it in the log. */
+  ask(
+    reference: Reference,
+    about: { readonly marker: string; readonly young: boolean },
+    signal: AbortSignal,
+  ): Promise<Standing>;
+  /** The job of a submit at `since` whose answer was lost; null: it cannot be told, or there is none. */
+  find(order: Order, since: Millis, signal: AbortSignal): Promise<Reference | null>;
+  /** Best effort. */
+  cancel(reference: Reference, signal: AbortSignal): Promise<void>;
+}
+
+export function createDesk({ provider, baseUrl, token, system }: DeskOptions): Desk {
+  const { clock, random, log, http } = system;
+  const base = new URL(baseUrl);
+  const claims = new Set<string>();
+
+  /** On the base's origin, or on another host of the provider's where the base is one of them. */
+  const isOwn = (url: URL): boolean =>
+    url.origin === base.origin || (isOf(provider.apiHosts, url) && isOf(provider.apiHosts, base));
+
+  const urlOf = ({ path, at }: Call): URL => {
+    const better = at === undefined ? null : URL.parse(at);
+    if (better !== null && isOwn(better)) return better;
+    const url = URL.parse(/^https?:/.test(path) ? path : `${baseUrl}${path}`);
+    if (url === null || !isOwn(url))
+      throw new GatewayError('model_error', 'The provider sent us to an address that is not its own.', PAID);
+    return url;
+  };
+
+  const claim = (reference: Reference): Reference => {
+    if (provider.search === undefined) return reference;
+    const [oldest] = claims;
+    if (oldest !== undefined && claims.size >= CLAIMS) claims.delete(oldest);
+    claims.add(nameOf(reference));
+    return reference;
+  };
+
+  const send = async (call: Call, timeoutMs: Millis, signal: AbortSignal): Promise<Reply> => {
+    const url = urlOf(call);
+    const posts = call.method === 'POST';
+    const response = await http.request(url.href, {
+      method: call.method,
+      trust: url.origin === base.origin ? 'node' : 'public',
+      fresh: posts,
+      timeoutMs,
+      maxBytes: provider.poll === undefined ? MAX_RESULT_BYTES : MAX_STATE_BYTES,
+      headers: {
+        accept: 'application/json',
+        ...provider.headers(token),
+        ...(call.json === undefined ? {} : { 'content-type': 'application/json' }),
+        ...call.headers,
+      },
+      body: call.json === undefined ? (call.form ?? null) : JSON.stringify(call.json),
+      signal,
+    });
+    const text = await response.text();
+    return { status: response.status, header: (name) => response.header(name), body: parsed(text) };
+  };
+
+  const told = (order: Pick<Order, 'marker'>, reply: Reply, what: string) =>
+    log.warn(
+      { marker: order.marker, provider: provider.kind, status: reply.status, answer: excerpt(reply.body, token) },
+      what,
+    );
+
+  const lost = (cause: unknown) =>
+    new GatewayError(
+      'node_lost',
+      'The connection to the provider broke off, and what became of the request is not known.',
+      { ...PAID, cause },
+    );
+
+  /** After an answer that did not come or cannot be read. */
+  const reconcile = async (order: Order, since: Millis, cause: unknown, signal: AbortSignal) => {
+    const reference = await find(order, since, signal).catch((error: unknown) => {
+      if (signal.aborted) throw error;
+      return null;
+    });
+    if (reference === null) throw lost(cause);
+    return { reference };
+  };
+
+  /** Every job of the list that could be it and is nobody's; null: the list could not be read. */
+  const candidates = async (order: Order, since: Millis, signal: AbortSignal): Promise<Reference[] | null> => {
+    const { search } = provider;
+    const all: Reference[] = [];
+    let call = search?.call(since - SKEW_MS, since + provider.answerMs + SKEW_MS) ?? null;
+    for (let page = 0; search !== undefined && call !== null && page < PAGES; page++) {
+      const reply: Reply | null = await send(call, POLL_ANSWER_MS, signal).catch(unanswered(signal));
+      if (reply === null || !ok(reply) || reply.body === undefined) return null;
+      const found = search.found(reply, order);
+      all.push(...found.candidates.filter((one) => !claims.has(nameOf(one))));
+      call = found.next;
+    }
+    return all;
+  };
+
+  const find: Desk['find'] = async (order, since, signal) => {
+    let unread = 0;
+    for (let k = 1; provider.search !== undefined && k - unread <= SEARCHES && unread < UNREAD; k++) {
+      await clock.sleep(FIRST_RETRY_MS * Math.min(k, LONGEST_SEARCH_PAUSES), signal);
+      const list = await candidates(order, since, signal);
+      if (list === null) unread++;
+      const [one, ...others] = list ?? [];
+      // of two that are alike nobody can tell which is ours, until the other's answer is in
+      if (one !== undefined && others.length === 0) return claim(one);
+    }
+    return null;
+  };
+
+  /** Again, after what was asked for or a little longer each time; `why` if that has been done often enough. */
+  const after = (
+    asked: Millis | null,
+    nth: number,
+    why: (seconds: number) => Refusal,
+  ): { readonly pauseMs: Millis } => {
+    const pauseMs = asked ?? FIRST_RETRY_MS * 2 ** (nth - 1);
+    if (nth >= POSTS || pauseMs > LONGEST_RETRY_AFTER_MS) throw why(Math.ceil(pauseMs / 1000));
+    return { pauseMs: Math.min(pauseMs * (1 + 0.15 * random.fraction()), LONGEST_RETRY_AFTER_MS) };
+  };
+
+  const submit: Desk['submit'] = async (call, order, nth, signal) => {
+    const since = clock.now();
+    let reply: Reply;
+    try {
+      reply = await send(call, provider.answerMs, signal);
+    } catch (error) {
+      if (signal.aborted || error instanceof GatewayError) throw error;
+      if (error instanceof HttpError && (error.kind === 'unsent' || error.kind === 'refused_address'))
+        return after(null, nth, () => new Refusal('node_lost', 'The provider cannot be reached.', { cause: error }));
+      return reconcile(order, since, error, signal);
+    }
+    if (!ok(reply)) {
+      const why = reply.status >= 500 && reply.body === undefined ? null : provider.refused(reply, 'submit');
+      if (why?.code === 'rate_limited') return after(waitOf(reply) ?? inSeconds(why.retryAfterSeconds), nth, busyFor);
+      told(order, reply, 'the provider refused a job');
+      if (why === null) return reconcile(order, since, 'an unreadable answer', signal);
+      throw refusalOf(why);
+    }
+    if (reply.body === undefined) return reconcile(order, since, 'an unreadable answer', signal);
+    return taken(reply, order, since, signal);
+  };
+
+  /** A 2xx answer: something was begun, whether or not we understand what. */
+  const taken = async (reply: Reply, order: Order, since: Millis, signal: AbortSignal) => {
+    try {
+      const begun = provider.begun(reply, order);
+      if ('reference' in begun) claim(begun.reference);
+      else note(order, reply, begun.outcome);
+      return begun;
+    } catch (error) {
+      told(order, reply, 'the provider took a job and answered with something unreadable');
+      if (provider.poll === undefined && error instanceof GatewayError)
+        throw new GatewayError({ ...error.failure, ...PAID });
+      return reconcile(order, since, error, signal);
+    }
+  };
+
+  /** What a provider says about a job that went wrong is for the operator's log only. */
+  const note = (about: Pick<Order, 'marker'>, reply: Reply, outcome: Standing) => {
+    if (outcome.state === 'denied') told(about, reply, 'the provider refused to say how a job stands');
+    if (outcome.state === 'failed' || (outcome.state === 'done' && (outcome.withheld ?? 0) > 0))
+      told(about, reply, 'the provider failed or withheld a job');
+  };
+
+  /** Was it just seen running? Trouble with asking is no such sight. */
+  const isRunning = async (reference: Reference, signal: AbortSignal): Promise<boolean> => {
+    const call = provider.poll?.(reference);
+    for (let k = 1; call !== undefined && k <= SEARCHES; k++) {
+      const reply = await send(call, POLL_ANSWER_MS, signal).catch(unanswered(signal));
+      if (reply !== null && ok(reply) && reply.body !== undefined)
+        return read(() => provider.polled?.(reply, reference, call) ?? { state: 'running' }).state === 'running';
+      if (reply !== null && !isPassing(reply)) return false;
+      await clock.sleep(provider.pollMs[0], signal);
+    }
+    return false;
+  };
+
+  const waitOf = (reply: Reply): Millis | null => {
+    const said = reply.header('retry-after') ?? '';
+    const ms = /^\d+(\.\d+)?$/.test(said) ? Number(said) * 1000 : Date.parse(said) - clock.now();
+    return ms > 0 ? ms : null;
+  };
+
+  /** Trouble with asking says nothing about the job, but it may say when to ask again. */
+  const later = (reply: Reply | null): Outcome => {
+    const asked = reply === null ? null : waitOf(reply);
+    return { state: 'running', ...(asked === null ? {} : { pauseMs: Math.min(asked, LONGEST_RETRY_AFTER_MS) }) };
+  };
+
+  /** What an answer to a poll says, whatever its status. */
+  const answerOf = (reply: Reply, reference: Reference, call: Call, young: boolean): Standing => {
+    const end = reply.status >= 500 && reply.body !== undefined ? (provider.ended?.(reply, call) ?? null) : null;
+    if (end !== null) return { state: 'failed', failure: end };
+    if (isPassing(reply)) return later(reply);
+    if (reply.status === 404 && young) return { state: 'unknown' };
+    if (!ok(reply))
+      return { state: DENIED.has(reply.status) ? 'denied' : 'failed', failure: provider.refused(reply, 'poll') };
+    if (reply.body === undefined) return { state: 'running' };
+    return read(() => provider.polled?.(reply, reference, call) ?? { state: 'running' });
+  };
+
+  return {
+    submit,
+    async ask(reference, { marker, young }, signal) {
+      if (provider.poll === undefined || provider.polled === undefined)
+        throw new GatewayError('internal', 'This provider cannot be asked about a job.');
+      const unknown = (): Outcome => (young ? { state: 'running' } : { state: 'failed', failure: FORGOTTEN });
+      claim(reference);
+      let call = provider.poll(reference);
+      for (let hops = 0; hops < 3; hops++) {
+        const reply = await send(call, POLL_ANSWER_MS, signal).catch(unanswered(signal));
+        const outcome = reply === null ? later(null) : answerOf(reply, reference, call, young);
+        if (reply !== null) note({ marker }, reply, outcome);
+        if (outcome.state === 'unknown') return unknown();
+        if (outcome.state !== 'ask') return outcome;
+        call = outcome.call;
+      }
+      return { state: 'running' };
+    },
+    find,
+    async cancel(reference, signal) {
+      const call = provider.cancel?.(reference);
+      if (provider.cancelDestroys && !(await isRunning(reference, signal))) return;
+      if (call !== undefined) await send(call, POLL_ANSWER_MS, signal).catch(unanswered(signal));
+    },
+  };
+}
+
+const ok = ({ status }: Reply): boolean => status >= 200 && status < 300;
+/** Trouble with asking, or somebody's on the way: the provider itself answers in JSON. A 404 is one without words too. */
+const isPassing = ({ status, body }: Reply): boolean =>
+  status >= 500 ||
+  [408, 425, 429].includes(status) ||
+  (status >= 400 && body === undefined && status !== 404 && status !== 410);
+/** Said of the question as often as of the job. */
+const DENIED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
+
+const busyFor = (retryAfterSeconds: number) =>
+  new Refusal('rate_limited', 'The provider takes no more work from this account for now.', { retryAfterSeconds });
+/** Some say in the body when to come back. */
+const inSeconds = (seconds: number | undefined): Millis | null => (seconds === undefined ? null : seconds * 1_000);
+
+/** A refusal of the prompt is final; everything else that was refused began nothing and may be tried elsewhere. */
+const FINAL = new Set<Failure['code']>(['policy_block', 'safety_filter', 'node_lost']);
+const refusalOf = (why: Failure): GatewayError => (FINAL.has(why.code) ? new GatewayError(why) : new Refusal(why));
+
+const PAID = { retryable: false, possiblyBilled: true } as const;
+const FORGOTTEN = failure('node_lost', 'The provider no longer knows the job it began.', PAID);
+
+const isOf = (hosts: readonly string[] = [], { protocol, hostname }: URL): boolean =>
+  protocol === 'https:' && hosts.some((host) => hostname === host || hostname.endsWith(`.${host}`));
+
+/** No answer came, which says nothing about the job. */
+const unanswered = (signal: AbortSignal) => (error: unknown) => {
+  if (signal.aborted || error instanceof GatewayError) throw error;
+  return null;
+};
+
+function read(outcome: () => Outcome): Outcome {
+  try {
+    return outcome();
+  } catch (error) {
+    return {
+      state: 'failed',
+      failure: error instanceof GatewayError ? toFailure(error) : failure('model_error', UNREADABLE, PAID),
+    };
+  }
+}
+
+const UNREADABLE = 'The provider answered with something unreadable.';
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A store may have changed the order of its keys. */
+const nameOf = (reference: Reference): string => JSON.stringify(Object.entries(reference).toSorted());
+
+/** For the operator's log. */
+const excerpt = (body: unknown, token: string): string => textOf(body, token).slice(0, 2_000);

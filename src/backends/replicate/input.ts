@@ -1,0 +1,105 @@
+// What was asked for, as the input of a model at Replicate. Pure and repeatable: the same input is what a prediction whose
+// answer was lost is known by.
+
+import { leftOut, nearestRatio, notThatShape, refuseLoras, type Size, sizeOf } from '../asked.ts';
+import { Refusal } from '../backend.ts';
+import type { Order, Picture } from '../provider.ts';
+import type { Family, Sizing } from './models.ts';
+
+type Fields = Readonly<Record<string, string | number>>;
+interface Said {
+  readonly fields: Fields;
+  readonly warnings: readonly string[];
+}
+
+/** Data URLs beyond it are refused; Replicate's own client stops here too. */
+const MAX_PICTURE_BYTES = 7_000_000;
+const MEGAPIXEL = 1024 * 1024;
+
+export function inputOf(order: Order, family: Family): Said {
+  refuseBeyond(order, family);
+  const { params, n, seed, initImage, mask } = order;
+  const { repaint } = family;
+  const given = initImage !== null;
+  const parts: readonly Said[] = [
+    plain({ prompt: params.prompt, seed: seed % family.seeds }),
+    given && family.size.by === 'ratio' ? plain({}) : sizeFields(sizeOf(params), family.size),
+    plain(family.most > 1 ? { num_outputs: n } : {}),
+    plain(family.format ? { output_format: 'png' } : {}),
+    plain(family.negative && params.negativePrompt ? { negative_prompt: params.negativePrompt } : {}),
+    ranged('steps', params.steps, family.steps),
+    ranged('guidance', params.guidance, family.guidance),
+    plain(given && family.picture ? { [family.picture]: dataUrl(initImage) } : {}),
+    plain(mask === null ? {} : { mask: dataUrl(mask) }),
+    plain(
+      given && repaint && params.strength !== null
+        ? { [repaint.key]: repaint.kept ? 1 - params.strength : params.strength }
+        : {},
+    ),
+    { fields: {}, warnings: ignored(order, family) },
+  ];
+  return {
+    fields: Object.assign({}, ...parts.map(({ fields }) => fields)) as Fields,
+    warnings: parts.flatMap(({ warnings }) => warnings),
+  };
+}
+
+const plain = (fields: Fields): Said => ({ fields, warnings: [] });
+
+function refuseBeyond({ params, initImage, mask }: Order, family: Family): void {
+  refuseLoras(params);
+  if (initImage !== null && family.picture === undefined)
+    throw new Refusal('unsupported_input', 'The provider takes no init_image for this model.');
+  if (mask !== null && !family.mask)
+    throw new Refusal('unsupported_input', 'The provider takes no mask for this model.');
+  if (family.needsPicture && initImage === null)
+    throw new Refusal('unsupported_input', 'The model paints on a picture; give it an init_image.');
+}
+
+function dataUrl({ bytes, mediaType }: Picture): string {
+  if (bytes.length > MAX_PICTURE_BYTES)
+    throw new Refusal('unsupported_input', 'The provider takes input pictures of up to 7 MB.');
+  return `data:${mediaType};base64,${bytes.toString('base64')}`;
+}
+
+function ranged(name: string, wanted: number | null, range: Family['steps']): Said {
+  if (wanted === null || range === undefined) return plain({});
+  const sent = Math.min(range.most, Math.max(range.least, wanted));
+  const warnings = sent === wanted ? [] : [`The provider does not take ${name} ${wanted}; it was asked for ${sent}.`];
+  return { fields: { [range.key]: sent }, warnings };
+}
+
+const ignored = ({ params, initImage }: Order, family: Family): string[] =>
+  leftOut(params, [
+    'sampler',
+    'scheduler',
+    ...(family.negative ? [] : (['negativePrompt'] as const)),
+    ...(family.steps ? [] : (['steps'] as const)),
+    ...(family.guidance ? [] : (['guidance'] as const)),
+    ...(family.repaint || initImage === null ? [] : (['strength'] as const)),
+  ]);
+
+function sizeFields(wanted: Size | null, sizing: Sizing): Said {
+  if (wanted === null || sizing.by === 'picture') return plain({});
+  const { width, height } = wanted;
+  if (sizing.by === 'pixels') return plain({ width, height });
+  if (sizing.by === 'custom') return custom(wanted, sizing);
+  const { ratio, exact } = nearestRatio(wanted, sizing.ratios);
+  const small = sizing.megapixels && width * height < MEGAPIXEL / 2;
+  const area = small ? MEGAPIXEL / 4 : MEGAPIXEL;
+  const far = Math.abs(Math.log((width * height) / area)) > 0.25;
+  return {
+    fields: { aspect_ratio: ratio, ...(small ? { megapixels: '0.25' } : {}) },
+    warnings:
+      exact && !far ? [] : [notThatShape(wanted, `${ratio} at about ${small ? 'a quarter of a' : 'one'} megapixel`)],
+  };
+}
+
+function custom(wanted: Size, { least, most, step }: Extract<Sizing, { by: 'custom' }>): Said {
+  const scale = Math.min(1, most / Math.max(wanted.width, wanted.height));
+  const side = (value: number) => Math.max(least, Math.floor((value * scale) / step + 1e-9) * step);
+  const [width, height] = [side(wanted.width), side(wanted.height)];
+  const same = width === wanted.width && height === wanted.height;
+  const warnings = same ? [] : [notThatShape(wanted, `${width}x${height}`)];
+  return { fields: { aspect_ratio: 'custom', width, height }, warnings };
+}

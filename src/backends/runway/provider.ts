@@ -1,0 +1,123 @@
+// Runway: clips and pictures as tasks behind a version header. A DELETE cancels a task that waits or runs and destroys
+// one that is done; questions come no more often than every five seconds; a moderated task costs as much as any other.
+
+import { z } from 'zod';
+import { MODERATED, mustBeAbout, PENNILESS, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
+import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, refuseLoras, sizeOf } from '../asked.ts';
+import { Refusal } from '../backend.ts';
+import type { Call, Order, Outcome, Provider, Reply } from '../provider.ts';
+import { abilitiesOf, ratioFor } from './models.ts';
+import { pictureUri } from './pictures.ts';
+
+const VERSION = '2024-11-06';
+/** Seeds beyond it are folded: the same seed still asks for the same clip. */
+const SEEDS = 2 ** 32;
+const LENGTH = 5;
+
+const Begun = z.object({ id: z.string().regex(/^[\w-]{1,100}$/) });
+const Task = z.object({
+  id: z.string(),
+  status: z.string(),
+  progress: z.number().nullish(),
+  failureCode: z.string().nullish(),
+  output: z.array(z.string()).nullish(),
+});
+const Trouble = z.object({ error: z.string() });
+
+export const runway: Provider = {
+  kind: 'runway',
+  baseUrl: 'https://api.dev.runwayml.com',
+  /** Results lie at a content network, whose addresses are not promised; they are fetched without the key. */
+  fileHosts: ['runwayml.com', 'cloudfront.net'],
+  answerMs: 60_000,
+  /** After the spread of the pauses, never below five seconds. */
+  pollMs: [6000, 15_000],
+  headers: (token) => ({ authorization: `Bearer ${token}`, 'x-runway-version': VERSION }),
+  most: () => 1,
+
+  async submit(order) {
+    refuseLoras(order.params);
+    if (order.mask !== null) throw new Refusal('unsupported_input', 'The provider takes no mask.');
+    if (order.job.kind === 'audio') throw new Refusal('unsupported_input', 'The provider is asked for no sound here.');
+    return order.job.kind === 'video' ? clip(order) : picture(order);
+  },
+
+  begun: (reply) => ({ reference: { id: readReply(Begun, reply).id } }),
+  poll: ({ id }) => about('GET', id),
+  cancel: ({ id }) => about('DELETE', id),
+  cancelDestroys: true,
+
+  polled(reply, reference): Outcome {
+    const task = readReply(Task, reply);
+    mustBeAbout(task.id, reference.id);
+    if (task.status === 'SUCCEEDED') return { state: 'done', results: (task.output ?? []).map((url) => ({ url })) };
+    if (task.status === 'FAILED') return { state: 'failed', failure: failureOf(task.failureCode ?? '') };
+    if (task.status === 'CANCELLED')
+      return { state: 'failed', failure: told('model_error', 'The job was cancelled at the provider.') };
+    if (task.status === 'RUNNING') return { state: 'running', fraction: task.progress ?? 0, message: 'running' };
+    return { state: 'running' };
+  },
+
+  refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply) : (explained(reply) ?? refusedSubmit(reply))),
+};
+
+const about = (method: 'GET' | 'DELETE', id: unknown): Call => ({
+  method,
+  path: `/v1/tasks/${encodeURIComponent(String(id))}`,
+});
+
+async function clip(order: Order) {
+  const { params, initImage } = order;
+  const able = abilitiesOf(order.remote, initImage === null ? 'text_to_video' : 'image_to_video');
+  const length = lengthOf(params, able.lengths, LENGTH);
+  const first = initImage === null ? {} : { promptImage: await pictureUri(initImage) };
+  return call(order, able, { ...first, duration: length.seconds }, [...length.warnings]);
+}
+
+async function picture(order: Order) {
+  const { initImage } = order;
+  const able = abilitiesOf(order.remote, 'text_to_image');
+  const from = initImage === null ? {} : { referenceImages: [{ uri: await pictureUri(initImage) }] };
+  return call(order, able, from, []);
+}
+
+function call(order: Order, able: ReturnType<typeof abilitiesOf>, more: object, warnings: readonly string[]) {
+  const { params, seed, remote } = order;
+  const size = sizeOf(params);
+  const { ratio, exact } = ratioFor(size, able.ratios);
+  const json = {
+    model: remote,
+    promptText: params.prompt,
+    ratio,
+    ...more,
+    ...(able.seed ? { seed: seed % SEEDS } : {}),
+    ...(able.negative && params.negativePrompt ? { negativePrompt: params.negativePrompt } : {}),
+  };
+  const ignored = ['steps', 'guidance', 'sampler', 'scheduler', 'strength'] as const;
+  return {
+    call: { method: 'POST', path: `/v1/${able.path}`, json } satisfies Call,
+    warnings: [
+      ...leftOut(
+        params,
+        able.negative ? ignored : ['negativePrompt', ...ignored],
+        able.lengths.length ? LENGTH_INPUTS : [],
+      ),
+      ...warnings,
+      ...(size === null || exact ? [] : [notThatShape(size, ratio.replace(':', 'x'))]),
+    ],
+  };
+}
+
+function failureOf(code: string) {
+  if (/^(SAFETY\.INPUT|INPUT_PREPROCESSING\.SAFETY)/.test(code)) return told('policy_block');
+  if (code.startsWith('SAFETY')) return told('safety_filter');
+  return told(/^(INPUT_PREPROCESSING|ASSET)\./.test(code) ? 'unsupported_input' : 'model_error');
+}
+
+/** A 400 says in words only whether it was the money or the prompt; with `issues` it is a parameter. */
+function explained({ status, body }: Reply) {
+  const { data } = Trouble.safeParse(body);
+  if (status !== 400 || data === undefined) return null;
+  if (MODERATED.test(data.error)) return told('policy_block');
+  return PENNILESS.test(data.error) ? told('provider_balance') : null;
+}

@@ -1,0 +1,85 @@
+// Together's images: OpenAI's shape with what diffusion models need, and the answer is the result. Pictures are asked for
+// inside it, since what is paid then is in hand without a second request.
+
+import { z } from 'zod';
+import type { Params } from '../../domain/params.ts';
+import { readReply, told } from '../answered.ts';
+import { dataUrl, leftOut, notThatShape, sizeOf } from '../asked.ts';
+import { refuseBeyond, refusedAtOnce } from '../at-once.ts';
+import type { Order, Provider, Result } from '../provider.ts';
+
+/** Where models differ in what an input picture is called. All others take none, and would not say so. */
+const EDITS = /kontext/i;
+const REFERS = /FLUX\.2|flash-image|gemini-3|seedream|qwen-image-edit/i;
+const GRID = 16;
+const SIDES = [64, 1792] as const;
+
+const word = z.string().nullish().catch(null);
+const Refused = z.object({ error: z.object({ code: word, type: word, param: word }) });
+const Answer = z.object({
+  data: z.array(z.object({ b64_json: z.string().nullish(), url: z.string().nullish() })),
+});
+
+/** An account at Together AI. */
+export const together: Provider = {
+  kind: 'together',
+  baseUrl: 'https://api.together.ai/v1',
+  fileHosts: ['together.ai', 'together.xyz'],
+  answerMs: 5 * 60_000,
+  pollMs: [1_000, 5_000],
+  headers: (token) => ({ authorization: `Bearer ${token}` }),
+  most: () => 4,
+  submit(order) {
+    const { params, remote } = order;
+    refuseBeyond(order, { initImage: EDITS.test(remote) || REFERS.test(remote), mask: false });
+    const { size, warnings } = spellSize(params);
+    return {
+      call: {
+        method: 'POST',
+        path: '/images/generations',
+        json: {
+          model: remote,
+          prompt: params.prompt,
+          n: order.n,
+          seed: order.seed,
+          ...size,
+          ...(params.steps === null ? {} : { steps: params.steps }),
+          ...(params.guidance === null ? {} : { guidance_scale: params.guidance }),
+          ...(params.negativePrompt ? { negative_prompt: params.negativePrompt } : {}),
+          ...pictureOf(order),
+          response_format: 'base64',
+          output_format: 'png',
+        },
+      },
+      warnings: [...warnings, ...leftOut(params, ['sampler', 'scheduler', 'strength'])],
+    };
+  },
+  begun: (reply) => ({ outcome: { state: 'done', results: readReply(Answer, reply).data.flatMap(resultOf) } }),
+  refused(reply) {
+    const { status } = reply;
+    const { data } = Refused.safeParse(reply.body);
+    const { code, type, param } = data?.error ?? {};
+    if (type === 'credit_limit') return told('provider_balance');
+    if (code === 'nsfw_content_detected') return told(param === 'prompt' ? 'policy_block' : 'safety_filter');
+    if (code === 'model_not_available') return told('model_gone');
+    return status === 503 && data !== undefined ? told('rate_limited') : refusedAtOnce(reply);
+  },
+};
+
+function pictureOf({ remote, initImage }: Order): { image_url?: string; reference_images?: string[] } {
+  if (initImage === null) return {};
+  return EDITS.test(remote) ? { image_url: dataUrl(initImage) } : { reference_images: [dataUrl(initImage)] };
+}
+
+const resultOf = ({ b64_json, url }: z.infer<typeof Answer>['data'][number]): readonly Result[] =>
+  b64_json ? [{ base64: b64_json }] : url ? [{ url }] : [];
+
+function spellSize(params: Params) {
+  const asked = sizeOf(params);
+  if (asked === null) return { size: {}, warnings: [] };
+  const [least, most] = SIDES;
+  const onGrid = (side: number) => Math.min(most, Math.max(least, Math.round(side / GRID) * GRID));
+  const size = { width: onGrid(asked.width), height: onGrid(asked.height) };
+  const same = size.width === asked.width && size.height === asked.height;
+  return { size, warnings: same ? [] : [notThatShape(asked, `${size.width}x${size.height}`)] };
+}

@@ -1,0 +1,214 @@
+// What holds for every provider whose jobs are asked about by id and cannot be found without it: each fault of its
+// stand-in, what it is called afterwards, and how many jobs were paid for.
+
+import { describe, expect, it } from 'vitest';
+import type { Job } from '../../src/backends/backend.ts';
+import type { Provider } from '../../src/backends/provider.ts';
+import type { FailureCode } from '../../src/domain/failure.ts';
+import type { HostedFault } from '../doubles/hosted/hosted.ts';
+import { until } from '../harness/manual-clock.ts';
+import { forever, openAccount, type Stage } from './hosted-account.ts';
+
+export interface Polled {
+  readonly provider: Provider;
+  readonly remote: string;
+  readonly kind: Job['kind'];
+  /** A refused prompt is a job that fails, and is paid. */
+  readonly paysForRefusedPrompts: boolean;
+}
+
+interface Ending {
+  readonly code: FailureCode;
+  readonly paid: number;
+  readonly possiblyBilled?: boolean;
+  /** Nothing ran: another route may be tried. */
+  readonly refused?: boolean;
+}
+
+export function describePolled({ provider, remote, kind, paysForRefusedPrompts }: Polled): void {
+  const open = () => openAccount(provider, remote);
+  const jobOf = (stage: Stage) => stage.job({}, { kind });
+  const posts = (stage: Stage) => stage.requests('POST').length;
+
+  const endings: [HostedFault, Ending][] = [
+    ['drop_before', { code: 'node_lost', paid: 0, possiblyBilled: true }],
+    ['accept_then_drop', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+    ['error_html', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+    ['error_html_200', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+    ['submit_500', { code: 'node_lost', paid: 0 }],
+    ['auth', { code: 'provider_auth', paid: 0, refused: true }],
+    ['balance', { code: 'provider_balance', paid: 0, refused: true }],
+    ['model_gone', { code: 'model_gone', paid: 0, refused: true }],
+    ['invalid_params', { code: 'unsupported_input', paid: 0, refused: true }],
+    ['moderation_input', { code: 'policy_block', paid: paysForRefusedPrompts ? 1 : 0 }],
+    ['moderation_output', { code: 'safety_filter', paid: 1 }],
+    ['failed_opaque', { code: 'model_error', paid: 1 }],
+    ['zero_images', { code: 'model_error', paid: 1 }],
+    ['wrong_id', { code: 'model_error', paid: 1, possiblyBilled: true }],
+    ['result_gone', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+  ];
+
+  describe('what befalls a job', () => {
+    it.each(endings)('%s', async (fault, { code, paid, possiblyBilled = false, refused = false }) => {
+      const stage = await open();
+      stage.double.faults.next(fault);
+      const ran = await stage.run(jobOf(stage));
+      expect(ran.failure).toMatchObject({ code });
+      expect(ran.failure?.possiblyBilled ?? false).toBe(possiblyBilled);
+      if (possiblyBilled) expect(ran.failure?.retryable).toBe(false);
+      expect(ran.refused).toBe(refused);
+      expect(stage.double.paid).toHaveLength(paid);
+      if (fault !== 'drop_before') expect(posts(stage)).toBe(1);
+    });
+
+    it.each<HostedFault>(['unknown_status', 'late_result', 'expired_url', 'redirecting_file'])(
+      '%s is lived through',
+      async (fault) => {
+        const stage = await open();
+        stage.double.faults.next(fault);
+        const ran = await stage.run(jobOf(stage));
+        expect(ran.failure).toBeNull();
+        expect((await ran.files())[0]?.length).toBeGreaterThan(100);
+        expect(stage.double.paid).toHaveLength(1);
+      },
+    );
+
+    it.each<HostedFault>(['redirecting_inside', 'result_on_metadata_address', 'result_on_private_address'])(
+      '%s: the file is not fetched from there, and nothing is made again',
+      async (fault) => {
+        const stage = await open();
+        stage.double.faults.next(fault);
+        const ran = await stage.run(jobOf(stage));
+        const failure = { code: 'model_error', retryable: false, possiblyBilled: true };
+        await expect(ran.files()).rejects.toMatchObject({ failure });
+        expect(stage.double.paid).toHaveLength(1);
+      },
+    );
+
+    it('is told in words of our own; those of the provider go to the log', async () => {
+      const stage = await open();
+      stage.double.faults.next('balance');
+      const { failure } = await stage.run(jobOf(stage));
+      expect(failure?.message).toBe('The account at the provider is out of money.');
+      expect(stage.warned.join()).toMatch(/enough credits|Insufficient/i);
+    });
+  });
+
+  describe('too many requests', () => {
+    it('are repeated after the time the provider names', async () => {
+      const stage = await open();
+      stage.double.faults.next('rate_limited', { ms: 7000 });
+      const ran = await stage.run(jobOf(stage));
+      expect(ran.failure).toBeNull();
+      expect(stage.clock.slept[0]).toBeGreaterThanOrEqual(7000);
+      expect([posts(stage), stage.double.paid.length]).toEqual([2, 1]);
+    });
+
+    it.each<HostedFault>(['rate_limited', 'rate_limited_silent'])('%s: no more than three times', async (fault) => {
+      const stage = await open();
+      stage.double.faults.on(fault);
+      const ran = await stage.run(jobOf(stage));
+      expect([ran.failure?.code, ran.refused]).toEqual(['rate_limited', true]);
+      expect([posts(stage), stage.double.paid.length]).toEqual([3, 0]);
+    });
+  });
+
+  describe('trouble with asking', () => {
+    it.each<HostedFault>([
+      'reset_on_poll',
+      'poll_500',
+      'poll_503_retry_after',
+      'poll_429',
+      'error_html',
+      'error_html_200',
+    ])('%s says nothing about the job', async (fault) => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(jobOf(stage), 'accepted');
+      stage.double.faults.on(fault, { times: 2 });
+      const ran = await stage.resume(jobOf(stage), remoteRef);
+      expect(ran.failure).toBeNull();
+      expect(await ran.files()).toHaveLength(1);
+      expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
+    });
+
+    it('a key that is refused meanwhile ends it, as possibly billed', async () => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(jobOf(stage), 'accepted');
+      stage.double.faults.on('auth');
+      const { failure } = await stage.resume(jobOf(stage), remoteRef);
+      expect(failure).toMatchObject({ code: 'provider_auth', retryable: false, possiblyBilled: true });
+    });
+
+    it('a job that never ends is asked about until the attempt is broken off', async () => {
+      const stage = await open();
+      stage.double.faults.next('stuck');
+      const stop = new AbortController();
+      const why = new Error('the deadline');
+      const ran = stage.run(jobOf(stage), stop.signal).catch((error: unknown) => error);
+      await until(() => (stage.double.jobs[0]?.polls ?? 0) > 5, 'some polls');
+      stop.abort(why);
+      expect(await ran).toBe(why);
+      expect(Math.max(...stage.clock.slept)).toBeLessThanOrEqual(provider.pollMs[1] * 1.15);
+    });
+  });
+
+  describe('a gateway that is killed', () => {
+    it('before the answer came: nobody can tell, and nothing is sent again', async () => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(jobOf(stage), 'intent');
+      const { failure } = await stage.resume(jobOf(stage), remoteRef);
+      expect(failure).toMatchObject({ code: 'node_lost', retryable: false, possiblyBilled: true });
+      expect(posts(stage)).toBe(0);
+    });
+
+    it.each(['accepted', 'progress'] as const)('after "%s": the job is gone on with', async (moment) => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(jobOf(stage), moment);
+      const ran = await stage.resume(jobOf(stage), structuredClone(remoteRef));
+      expect(ran.failure).toBeNull();
+      expect(await ran.files()).toHaveLength(1);
+      expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
+    });
+  });
+}
+
+/** For providers that can cancel, and destroy what is finished by it. */
+export function describeCancelling({ provider, remote, kind }: Polled): void {
+  const open = () => openAccount(provider, remote);
+  const fates = (stage: Stage) => stage.double.log.map(({ what }) => what).filter((what) => what !== 'request');
+
+  describe('cancelling', () => {
+    it('stops what waits or runs', async () => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(stage.job({}, { kind }), 'accepted');
+      await stage.connection.cancel(remoteRef, forever);
+      expect(fates(stage).slice(0, 2)).toEqual(['paid', 'cancelled']);
+    });
+
+    it('leaves alone what is finished, whose data it would destroy', async () => {
+      const stage = await open();
+      const { remote: remoteRef } = await stage.run(stage.job({}, { kind }));
+      await stage.connection.cancel(remoteRef ?? {}, forever);
+      expect(fates(stage)).toEqual(['paid', 'succeeded']);
+      expect(stage.requests('DELETE')).toEqual([]);
+    });
+
+    it('asks again when it was not told how the job stands, and deletes nothing unseen', async () => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(stage.job({}, { kind }), 'accepted');
+      stage.double.faults.on('poll_500');
+      await stage.connection.cancel(remoteRef, forever);
+      expect(stage.requests('DELETE')).toEqual([]);
+      stage.double.faults.on('poll_500', { times: 2 });
+      await stage.connection.cancel(remoteRef, forever);
+      expect(stage.requests('DELETE')).toHaveLength(1);
+    });
+
+    it('is content when the provider refuses it', async () => {
+      const stage = await open();
+      const remoteRef = await stage.killedAfter(stage.job({}, { kind }), 'accepted');
+      stage.double.faults.next('cancel_refused');
+      await expect(stage.connection.cancel(remoteRef, forever)).resolves.toBeUndefined();
+    });
+  });
+}

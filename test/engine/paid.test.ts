@@ -1,0 +1,140 @@
+import { afterEach, expect, it } from 'vitest';
+import { failure } from '../../src/domain/failure.ts';
+import type { Route } from '../../src/domain/model.ts';
+import { DEFAULT_POLICY } from '../../src/domain/placement.ts';
+import { type House, type HouseOptions, openHouse } from './house.ts';
+
+const opened: House[] = [];
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((house) => house[Symbol.asyncDispose]()));
+});
+const hosted = (backend: Route['backend']): Route => ({
+  backend,
+  labels: [],
+  checkpoint: null,
+  workflow: null,
+  remote: 'x/y',
+  account: null,
+});
+const BOX: Route = { ...hosted('comfyui'), remote: null, checkpoint: 'flux.safetensors' };
+async function open(more: HouseOptions = {}): Promise<House> {
+  const house = await openHouse({
+    nodes: [],
+    extra: [{ id: 'fal', kind: 'fal' }],
+    models: [{ routes: [hosted('fal')] }],
+    ...more,
+  });
+  opened.push(house);
+  return house;
+}
+
+it('work that has waited long enough goes to the account then, and not when something else happens', async () => {
+  const house = await open({
+    nodes: ['rack-1'],
+    models: [{ routes: [BOX, hosted('fal')] }],
+    settings: { policy: { ...DEFAULT_POLICY, overflowMs: 60_000 } },
+  });
+  house.fakes.node('rack-1').plan = { hang: true };
+  await house.ask();
+  await house.clock.advance(20_000);
+  const second = await house.ask();
+  await house.clock.advance(59_000);
+  expect((await house.state(second.id)).state.status).toBe('queued');
+  await house.clock.advance(1_100);
+  expect((await house.state(second.id)).state).toMatchObject({ status: 'running', node: 'fal' });
+});
+
+it('what was paid is still asked after when the gateway was away for longer than it may run', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { runMs: 300_000 };
+  const g = await house.ask();
+  await house.clock.advance(1_000);
+  const crashed = house.clock;
+  crashed.set(660_000);
+  await house.crashAndRestart();
+  await house.clock.advance(30_000);
+  expect((await house.state(g.id)).state.status).toBe('running');
+  await house.clock.advance(40_000);
+  const over = await house.state(g.id);
+  expect(over.state).toMatchObject({ status: 'timeout', failure: { code: 'run_timeout', possiblyBilled: true } });
+});
+
+it('delivers the pictures that can be had, says how many are missing, and charges for no more', async () => {
+  const house = await open();
+  const files = [Buffer.from('a'), Buffer.from('b'), Buffer.from('c')];
+  house.fakes.node('fal').plan = { files, lostFiles: [1] };
+  const g = await house.until((await house.ask({ n: 3, seed: 10 })).id, 'succeeded');
+  expect(g.state).toMatchObject({
+    outputs: [
+      { index: 0, seed: 10 },
+      { index: 1, seed: 12 },
+    ],
+  });
+  expect(g.warnings.join()).toMatch(/1 of the 3 files/);
+  expect(g.charged).toBe(4_000);
+  house.fakes.node('fal').plan = { files, lostFiles: [0, 1, 2] };
+  const none = await house.until((await house.ask({ n: 3 })).id, 'failed');
+  expect(none.state).toMatchObject({ failure: { code: 'node_lost', possiblyBilled: true } });
+});
+
+it('delivers what there is when time is up', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { files: [Buffer.from('a'), Buffer.from('b')], endlessFiles: [0] };
+  const asked = await house.ask({ n: 2, seed: 10, run_within_seconds: 30 });
+  const g = await house.until(asked.id, 'succeeded');
+  expect(g.state).toMatchObject({ outputs: [{ index: 0, seed: 11 }] });
+});
+
+it('tells the seed that the account says a picture was made with', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { files: [Buffer.from('a'), Buffer.from('b')], seeds: [11, 12] };
+  const g = await house.until((await house.ask({ n: 3, seed: 10 })).id, 'succeeded');
+  expect(g.state).toMatchObject({ outputs: [{ seed: 11 }, { seed: 12 }] });
+});
+
+it('fetches what was paid although the model left the catalog meanwhile', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { runMs: 20_000 };
+  const g = await house.ask();
+  await house.clock.advance(1_000);
+  house.offer([]);
+  await house.crashAndRestart();
+  await house.until(g.id, 'succeeded');
+  expect(house.fakes.works).toHaveLength(1);
+});
+
+it('takes no reference of an account to another kind of server of the same name', async () => {
+  const house = await open({ models: [{ routes: [hosted('fal'), BOX] }] });
+  house.fakes.node('fal').plan = { hang: true };
+  const g = await house.ask();
+  await house.clock.advance(1_000);
+  house.equip([{ id: 'fal', kind: 'comfyui' }]);
+  await house.crashAndRestart();
+  const over = await house.until(g.id, 'failed');
+  expect(over.state).toMatchObject({ failure: { code: 'node_lost', possiblyBilled: true } });
+  expect(house.fakes.works).toHaveLength(1);
+  expect(house.fakes.works[0]?.resumes).toBe(0);
+});
+
+it('work for an account that cannot be reached waits, and three in a row set the account aside', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { refuse: 'node_lost' };
+  const ids = [];
+  for (let i = 0; i < 5; i++) ids.push((await house.ask()).id);
+  await house.clock.advance(10_000);
+  expect(house.fleet.views()[0]?.setAside).toBe(true);
+  house.fakes.node('fal').plan = {};
+  for (const id of ids) await house.until(id, 'succeeded');
+});
+
+it('work for an account that takes no more for now waits, and says so', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { refuse: failure('rate_limited', 'too many', { retryAfterSeconds: 40 }) };
+  const first = await house.until((await house.ask()).id, 'failed');
+  expect(first.state).toMatchObject({ failure: { code: 'rate_limited' } });
+  house.fakes.node('fal').plan = {};
+  const second = await house.ask();
+  await house.clock.advance(30_000);
+  expect(house.gateway.view(await house.state(second.id), '').queue).toMatchObject({ reason: 'rate_limited' });
+  await house.until(second.id, 'succeeded');
+});
