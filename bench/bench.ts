@@ -1,5 +1,6 @@
 // `npm run bench [b1 b2 …]`: each figure beside its limit, measured in the same run. Exit status 1 when a goal is missed.
 
+import { b19 } from './accounts.ts';
 import { b6 } from './backlog.ts';
 import { b17, b18 } from './deliveries.ts';
 import { b1, b2 } from './http.ts';
@@ -24,6 +25,7 @@ const ALL: Readonly<Record<string, () => Promise<Row[]>>> = {
   b11s,
   b17,
   b18,
+  b19,
 };
 
 const wanted = process.argv.slice(2);
