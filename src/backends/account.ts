@@ -168,6 +168,11 @@ async function* send(
 ): AsyncGenerator<RunEvent, Begun> {
   const { provider, system } = account;
   const { marker, n, seed } = order;
+  if (order.remote === '')
+    throw new GatewayError(
+      'model_gone',
+      'The route that served this is no longer in the catalog; nothing more is asked.',
+    );
   const first = parts.length === 0;
   const { call, warnings } = await provider.submit(order);
   if (first) for (const message of warnings) yield { type: 'warning', message };

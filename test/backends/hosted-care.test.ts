@@ -138,6 +138,16 @@ describe('a job in parts', () => {
     await expect(run()).rejects.toMatchObject({ failure: { code: 'safety_filter' } });
   });
 
+  it('delivers what was asked, and asks no more, when its route left the catalog over a restart', async () => {
+    const stage = await openAccount(bfl, 'flux-pro-1.1');
+    const job = stage.job({ n: 2 });
+    const remote = await stage.killedAfter(job, 'accepted', 1);
+    const ran = await stage.resume({ ...job, route: { ...job.route, remote: null } }, remote);
+    expect(ran.failure).toBeNull();
+    expect(ran.events.filter((event) => event.type === 'file')).toHaveLength(1);
+    expect(stage.requests('POST')).toHaveLength(1);
+  });
+
   it('tells the seed of each picture, also where others were withheld', async () => {
     const stage = await openAccount(bfl, 'flux-pro-1.1');
     stage.double.faults.next('moderation_output');
