@@ -5,6 +5,7 @@
 //   intent    the reference under which work is *about to be* submitted. The engine stores it durably before it pulls
 //             again, and only then may the backend send anything that costs GPU time. A run that was killed in between
 //             is resumed by that reference.
+//             Where nothing is submitted anywhere, neither this nor the next is said.
 //   accepted  the server has it (with a better reference, where the server chose one).
 //   progress / preview   decoration, droppable. Fractions never fall.
 //   rendered  the node is free for the next render. Comes before the files are downloaded.

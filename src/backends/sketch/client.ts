@@ -1,6 +1,7 @@
 // The built-in renderer: a deterministic drawing of the prompt, so that everything can be tried without a GPU. It needs
 // nothing and remembers nothing: a run that is broken off simply stops, so there is nothing to clean up, and going on
-// with one means drawing it again: equal bytes.
+// with one means drawing it again: equal bytes. So there is no reference to store before it begins, which would cost a
+// commit per picture.
 // Rasterising happens in sharp's own threads; the main thread only concatenates a few kilobytes of SVG.
 
 import { Readable } from 'node:stream';
@@ -50,8 +51,6 @@ async function* draw({ clock }: System, job: Job, signal: AbortSignal): AsyncGen
   const rehearsal = parseRehearsal(job.params.prompt, job.attempt);
   const { n } = job.params;
   const steps = Math.max(1, job.params.steps ?? DEFAULT_STEPS);
-  yield { type: 'intent', remote: {} };
-  yield { type: 'accepted', remote: {} };
 
   const pictures: Buffer[] = [];
   for (let output = 0; output < n; output++) {
