@@ -3,11 +3,13 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { bfl } from '../../src/backends/bfl/provider.ts';
-import type { HostedFault } from '../doubles/hosted/hosted.ts';
 import { openAccount, type StageOptions } from './hosted-account.ts';
+import { describePolled, PAID_REFUSAL } from './hosted-polled.ts';
 
 const open = (remote = 'flux-pro-1.1', options: StageOptions = {}) => openAccount(bfl, remote, options);
 const bytes = (base64: unknown) => Buffer.from(String(base64), 'base64');
+
+describePolled({ provider: bfl, remote: 'flux-pro-1.1', kind: 'image', own: PAID_REFUSAL });
 
 describe('a task', () => {
   it('is asked for in the words of the model, and its picture is fetched without the key', async () => {
@@ -131,62 +133,12 @@ describe('parameters', () => {
 });
 
 describe('what goes wrong', () => {
-  it.each<[HostedFault, string, number, boolean]>([
-    ['auth', 'provider_auth', 0, true],
-    ['balance', 'provider_balance', 0, true],
-    ['model_gone', 'model_gone', 0, true],
-    ['invalid_params', 'unsupported_input', 0, true],
-    ['submit_500', 'node_lost', 0, false],
-    ['moderation_input', 'policy_block', 1, false],
-    ['moderation_output', 'safety_filter', 1, false],
-    ['failed_opaque', 'model_error', 1, false],
-    ['zero_images', 'model_error', 1, false],
-  ])('%s is %s', async (fault, code, paid, refused) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran).toMatchObject({ refused, failure: { code } });
-    expect(ran.failure?.possiblyBilled).toBeUndefined();
-    expect(stage.double.paid).toHaveLength(paid);
-  });
-
-  it.each<[HostedFault, string]>([
-    ['accept_then_drop', 'node_lost'],
-    ['error_html_200', 'node_lost'],
-    ['error_html', 'node_lost'],
-    ['wrong_id', 'model_error'],
-    ['result_gone', 'node_lost'],
-  ])('%s may have been billed and is not asked for again', async (fault, code) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran).toMatchObject({ refused: false, failure: { code, retryable: false, possiblyBilled: true } });
-    expect(stage.double.paid).toHaveLength(1);
-    expect(stage.requests('POST')).toHaveLength(1);
-  });
-
   it('is told to the operator in the provider’s words, and to nobody else', async () => {
     const stage = await open();
     stage.double.faults.next('moderation_input');
     const { failure } = await stage.run(stage.job());
     expect(failure?.message).not.toContain('Derivative');
     expect(stage.warned.join()).toMatch(/gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0.*Derivative Works Filter/);
-  });
-
-  it.each<HostedFault>([
-    'late_result',
-    'unknown_status',
-    'reset_on_poll',
-    'poll_500',
-    'poll_429',
-    'poll_503_retry_after',
-  ])('%s passes', async (fault) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran.failure).toBeNull();
-    expect(await ran.files()).toHaveLength(1);
-    expect(stage.double.paid).toHaveLength(1);
   });
 
   it('with one of several pictures leaves the others', async () => {
@@ -197,44 +149,15 @@ describe('what goes wrong', () => {
     expect(ran.warnings).toHaveLength(1);
     expect(await ran.files()).toHaveLength(2);
   });
-
-  it('a link that has run out is asked for again', async () => {
-    const stage = await open();
-    stage.double.faults.next('expired_url');
-    const ran = await stage.run(stage.job());
-    expect(await ran.files()).toHaveLength(1);
-    expect(stage.double.fileLog.map(({ status }) => status)).toEqual([403, 200]);
-    expect(stage.double.paid).toHaveLength(1);
-  });
 });
 
 describe('after a restart', () => {
-  it.each([
-    ['accepted', 1],
-    ['progress', 2],
-  ] as const)('it goes on with the tasks it had begun (%s)', async (type, count) => {
-    const stage = await open();
-    const remote = await stage.killedAfter(stage.job(), type, count);
-    const ran = await stage.resume(stage.job(), remote);
-    expect(ran.failure).toBeNull();
-    expect(await ran.files()).toHaveLength(1);
-    expect(stage.double.paid).toHaveLength(1);
-  });
-
   it('it sends what was not yet sent, and nothing twice', async () => {
     const stage = await open();
     const remote = await stage.killedAfter(stage.job({ n: 3 }), 'accepted', 2);
     const ran = await stage.resume(stage.job({ n: 3 }), remote);
     expect(await ran.files()).toHaveLength(3);
     expect(stage.double.paid).toHaveLength(3);
-  });
-
-  it('what was about to be sent is not sent: nobody can tell whether it was', async () => {
-    const stage = await open();
-    const remote = await stage.killedAfter(stage.job(), 'intent');
-    const ran = await stage.resume(stage.job(), remote);
-    expect(ran).toMatchObject({ refused: false, failure: { code: 'node_lost', possiblyBilled: true } });
-    expect(stage.double.log).toEqual([]);
   });
 });
 

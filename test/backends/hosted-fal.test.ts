@@ -5,9 +5,17 @@ import { describe, expect, it } from 'vitest';
 import { fal } from '../../src/backends/fal/provider.ts';
 import type { HostedFault } from '../doubles/hosted/hosted.ts';
 import { ofDataUrl, openAccount } from './hosted-account.ts';
+import { describePolled, PAID_REFUSAL } from './hosted-polled.ts';
 
 const open = (remote = 'fal-ai/flux/dev', options = {}) => openAccount(fal, remote, options);
 const fields = (body: unknown) => body as Record<string, unknown>;
+
+describePolled({
+  provider: fal,
+  remote: 'fal-ai/flux/dev',
+  kind: 'image',
+  own: { ...PAID_REFUSAL, invalid_params: { paid: 1, refused: false } },
+});
 
 describe('a request', () => {
   it('is sent once for several pictures, and asked after by its app', async () => {
@@ -129,56 +137,6 @@ describe('parameters', () => {
 });
 
 describe('what goes wrong', () => {
-  it.each<[HostedFault, string, number, boolean]>([
-    ['auth', 'provider_auth', 0, true],
-    ['balance', 'provider_balance', 0, true],
-    ['model_gone', 'model_gone', 0, true],
-    ['submit_500', 'node_lost', 0, false],
-    ['invalid_params', 'unsupported_input', 1, false],
-    ['moderation_input', 'policy_block', 1, false],
-    ['moderation_output', 'safety_filter', 1, false],
-    ['failed_opaque', 'model_error', 1, false],
-    ['zero_images', 'model_error', 1, false],
-  ])('%s is %s', async (fault, code, paid, refused) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran).toMatchObject({ refused, failure: { code } });
-    expect(ran.failure?.possiblyBilled).toBeUndefined();
-    expect(stage.double.paid).toHaveLength(paid);
-  });
-
-  it.each<[HostedFault, string]>([
-    ['accept_then_drop', 'node_lost'],
-    ['error_html', 'node_lost'],
-    ['error_html_200', 'node_lost'],
-    ['wrong_id', 'model_error'],
-    ['result_gone', 'node_lost'],
-  ])('%s may have been billed and is not asked for again', async (fault, code) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran).toMatchObject({ refused: false, failure: { code, retryable: false, possiblyBilled: true } });
-    expect(stage.double.paid).toHaveLength(1);
-    expect(stage.requests('POST')).toHaveLength(1);
-  });
-
-  it.each<HostedFault>([
-    'late_result',
-    'unknown_status',
-    'reset_on_poll',
-    'poll_500',
-    'poll_429',
-    'poll_503_retry_after',
-  ])('%s passes', async (fault) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran.failure).toBeNull();
-    expect(await ran.files()).toHaveLength(1);
-    expect(stage.double.paid).toHaveLength(1);
-  });
-
   it('with asking for the result is no outcome either', async () => {
     const stage = await open('fal-ai/flux/dev', { double: { pace: { queuedPolls: 0, runningPolls: 0 } } });
     const run = stage.connection.run(stage.job(), new AbortController().signal)[Symbol.asyncIterator]();
@@ -218,14 +176,6 @@ describe('after a restart', () => {
     const ran = await stage.resume(stage.job({ n: 6 }), remote);
     expect(await ran.files()).toHaveLength(6);
     expect(stage.double.paid).toHaveLength(2);
-  });
-
-  it('what was about to be sent is not sent: nobody can tell whether it was', async () => {
-    const stage = await open();
-    const remote = await stage.killedAfter(stage.job(), 'intent');
-    const ran = await stage.resume(stage.job(), remote);
-    expect(ran).toMatchObject({ refused: false, failure: { code: 'node_lost', possiblyBilled: true } });
-    expect(stage.double.log).toEqual([]);
   });
 
   it('what is lost of several parts does not take the others with it', async () => {

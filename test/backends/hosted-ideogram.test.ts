@@ -10,7 +10,7 @@ const REMOTE = 'ideogram-3';
 const open = (remote = REMOTE) => openAccount(ideogram, remote);
 const ref = { kind: 'url', url: 'https://example.com/a.png' } as const;
 
-describePolled({ provider: ideogram, remote: REMOTE, kind: 'image', paysForRefusedPrompts: false });
+describePolled({ provider: ideogram, remote: REMOTE, kind: 'image' });
 
 describe('text to image', () => {
   it('is one request for all pictures, in the words of the v2 API', async () => {

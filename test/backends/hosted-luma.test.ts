@@ -4,7 +4,7 @@ import type { Params } from '../../src/domain/params.ts';
 import { openAccount } from './hosted-account.ts';
 import { describeCancelling, describePolled, type Polled } from './hosted-polled.ts';
 
-const CLIPS: Polled = { provider: luma, remote: 'ray-2', kind: 'video', paysForRefusedPrompts: false };
+const CLIPS: Polled = { provider: luma, remote: 'ray-2', kind: 'video' };
 const open = (remote = 'ray-2') => openAccount(luma, remote);
 const ADDRESS = 'https://example.com/a.png';
 const ref = { kind: 'url', url: ADDRESS } as const;

@@ -1,5 +1,5 @@
-// What holds for every provider whose jobs are asked about by id and cannot be found without it: each fault of its
-// stand-in, what it is called afterwards, and how many jobs were paid for.
+// What holds for every provider whose jobs are asked about by id: each fault of its stand-in, what it is called afterwards,
+// and how many jobs were paid for. Where a provider differs it says so itself (`own`).
 
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../src/backends/backend.ts';
@@ -13,8 +13,8 @@ export interface Polled {
   readonly provider: Provider;
   readonly remote: string;
   readonly kind: Job['kind'];
-  /** A refused prompt is a job that fails, and is paid. */
-  readonly paysForRefusedPrompts: boolean;
+  /** Where it differs from the others. */
+  readonly own?: Partial<Record<HostedFault, Partial<Ending> | 'lived through'>>;
 }
 
 interface Ending {
@@ -25,28 +25,38 @@ interface Ending {
   readonly refused?: boolean;
 }
 
-export function describePolled({ provider, remote, kind, paysForRefusedPrompts }: Polled): void {
+/** A prompt that is refused as a job of its own, which fails and is paid. */
+export const PAID_REFUSAL = { moderation_input: { paid: 1 } } as const;
+
+const ENDINGS: readonly (readonly [HostedFault, Ending])[] = [
+  ['drop_before', { code: 'node_lost', paid: 0, possiblyBilled: true }],
+  ['accept_then_drop', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+  ['error_html', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+  ['error_html_200', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+  ['submit_500', { code: 'node_lost', paid: 0 }],
+  ['auth', { code: 'provider_auth', paid: 0, refused: true }],
+  ['balance', { code: 'provider_balance', paid: 0, refused: true }],
+  ['model_gone', { code: 'model_gone', paid: 0, refused: true }],
+  ['invalid_params', { code: 'unsupported_input', paid: 0, refused: true }],
+  ['moderation_input', { code: 'policy_block', paid: 0 }],
+  ['moderation_output', { code: 'safety_filter', paid: 1 }],
+  ['failed_opaque', { code: 'model_error', paid: 1 }],
+  ['zero_images', { code: 'model_error', paid: 1 }],
+  ['wrong_id', { code: 'model_error', paid: 1, possiblyBilled: true }],
+  ['result_gone', { code: 'node_lost', paid: 1, possiblyBilled: true }],
+];
+const LIVED_THROUGH: readonly HostedFault[] = ['unknown_status', 'late_result', 'expired_url', 'redirecting_file'];
+
+export function describePolled({ provider, remote, kind, own = {} }: Polled): void {
   const open = () => openAccount(provider, remote);
   const jobOf = (stage: Stage) => stage.job({}, { kind });
   const posts = (stage: Stage) => stage.requests('POST').length;
-
-  const endings: [HostedFault, Ending][] = [
-    ['drop_before', { code: 'node_lost', paid: 0, possiblyBilled: true }],
-    ['accept_then_drop', { code: 'node_lost', paid: 1, possiblyBilled: true }],
-    ['error_html', { code: 'node_lost', paid: 1, possiblyBilled: true }],
-    ['error_html_200', { code: 'node_lost', paid: 1, possiblyBilled: true }],
-    ['submit_500', { code: 'node_lost', paid: 0 }],
-    ['auth', { code: 'provider_auth', paid: 0, refused: true }],
-    ['balance', { code: 'provider_balance', paid: 0, refused: true }],
-    ['model_gone', { code: 'model_gone', paid: 0, refused: true }],
-    ['invalid_params', { code: 'unsupported_input', paid: 0, refused: true }],
-    ['moderation_input', { code: 'policy_block', paid: paysForRefusedPrompts ? 1 : 0 }],
-    ['moderation_output', { code: 'safety_filter', paid: 1 }],
-    ['failed_opaque', { code: 'model_error', paid: 1 }],
-    ['zero_images', { code: 'model_error', paid: 1 }],
-    ['wrong_id', { code: 'model_error', paid: 1, possiblyBilled: true }],
-    ['result_gone', { code: 'node_lost', paid: 1, possiblyBilled: true }],
-  ];
+  const differs = (fault: HostedFault) => (own[fault] === 'lived through' ? null : own[fault]);
+  const endings = ENDINGS.flatMap(([fault, usual]): [HostedFault, Ending][] => {
+    const it = differs(fault);
+    return it === null ? [] : [[fault, { ...usual, ...it }]];
+  });
+  const livedThrough = [...LIVED_THROUGH, ...ENDINGS.flatMap(([fault]) => (differs(fault) === null ? [fault] : []))];
 
   describe('what befalls a job', () => {
     it.each(endings)('%s', async (fault, { code, paid, possiblyBilled = false, refused = false }) => {
@@ -61,17 +71,14 @@ export function describePolled({ provider, remote, kind, paysForRefusedPrompts }
       if (fault !== 'drop_before') expect(posts(stage)).toBe(1);
     });
 
-    it.each<HostedFault>(['unknown_status', 'late_result', 'expired_url', 'redirecting_file'])(
-      '%s is lived through',
-      async (fault) => {
-        const stage = await open();
-        stage.double.faults.next(fault);
-        const ran = await stage.run(jobOf(stage));
-        expect(ran.failure).toBeNull();
-        expect((await ran.files())[0]?.length).toBeGreaterThan(100);
-        expect(stage.double.paid).toHaveLength(1);
-      },
-    );
+    it.each(livedThrough)('%s is lived through', async (fault) => {
+      const stage = await open();
+      stage.double.faults.next(fault);
+      const ran = await stage.run(jobOf(stage));
+      expect(ran.failure).toBeNull();
+      expect((await ran.files())[0]?.length).toBeGreaterThan(100);
+      expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
+    });
 
     it.each<HostedFault>(['redirecting_inside', 'result_on_metadata_address', 'result_on_private_address'])(
       '%s: the file is not fetched from there, and nothing is made again',
@@ -90,7 +97,7 @@ export function describePolled({ provider, remote, kind, paysForRefusedPrompts }
       stage.double.faults.next('balance');
       const { failure } = await stage.run(jobOf(stage));
       expect(failure?.message).toBe('The account at the provider is out of money.');
-      expect(stage.warned.join()).toMatch(/enough credits|Insufficient/i);
+      expect(stage.warned.join()).toMatch(/enough credits|Insufficient|Exhausted/i);
     });
   });
 

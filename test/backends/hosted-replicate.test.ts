@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { replicate } from '../../src/backends/replicate/provider.ts';
 import type { HostedFault } from '../doubles/hosted/hosted.ts';
 import { ofDataUrl, openAccount } from './hosted-account.ts';
+import { describePolled } from './hosted-polled.ts';
 
 const SCHNELL = 'black-forest-labs/flux-schnell';
 const DEV = 'black-forest-labs/flux-dev';
@@ -12,6 +13,18 @@ const PRO = 'black-forest-labs/flux-1.1-pro';
 const SDXL = `stability-ai/sdxl:${'7'.repeat(64)}`;
 const open = (remote = SCHNELL, options = {}) => openAccount(replicate, remote, options);
 const MEGAPIXEL = { width: 1024, height: 1024 };
+
+describePolled({
+  provider: replicate,
+  remote: SCHNELL,
+  kind: 'image',
+  own: {
+    moderation_input: { code: 'safety_filter', paid: 1 },
+    accept_then_drop: 'lived through',
+    error_html: 'lived through',
+    error_html_200: 'lived through',
+  },
+});
 
 describe('a prediction', () => {
   it('is created once for several pictures, with a time by which it ends by itself', async () => {
@@ -142,34 +155,10 @@ describe('parameters', () => {
 });
 
 describe('what goes wrong', () => {
-  it.each<[HostedFault, string, number, boolean]>([
-    ['auth', 'provider_auth', 0, true],
-    ['balance', 'provider_balance', 0, true],
-    ['model_gone', 'model_gone', 0, true],
-    ['invalid_params', 'unsupported_input', 0, true],
-    ['submit_500', 'node_lost', 0, false],
-    ['moderation_input', 'safety_filter', 1, false],
-    ['moderation_output', 'safety_filter', 1, false],
-    ['failed_opaque', 'model_error', 1, false],
-    ['zero_images', 'model_error', 1, false],
-    ['aborted', 'node_lost', 1, false],
-  ])('%s is %s', async (fault, code, paid, refused) => {
+  it('that was stopped at the provider is over', async () => {
     const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran).toMatchObject({ refused, failure: { code } });
-    expect(ran.failure?.possiblyBilled).toBeUndefined();
-    expect(stage.double.paid).toHaveLength(paid);
-  });
-
-  it.each<[HostedFault, string]>([
-    ['wrong_id', 'model_error'],
-    ['result_gone', 'node_lost'],
-  ])('%s may have been billed', async (fault, code) => {
-    const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran).toMatchObject({ refused: false, failure: { code, retryable: false, possiblyBilled: true } });
+    stage.double.faults.next('aborted');
+    expect(await stage.run(stage.job())).toMatchObject({ refused: false, failure: { code: 'node_lost' } });
     expect(stage.double.paid).toHaveLength(1);
   });
 
@@ -190,38 +179,15 @@ describe('what goes wrong', () => {
     expect(await ran.files()).toHaveLength(2);
   });
 
-  it.each<HostedFault>([
-    'foreign_poll_url',
-    'late_result',
-    'unknown_status',
-    'reset_on_poll',
-    'poll_500',
-    'poll_429',
-    'poll_503_retry_after',
-  ])('%s passes', async (fault) => {
+  it('with the address it names for questions is none: that is not asked', async () => {
     const stage = await open();
-    stage.double.faults.next(fault);
-    const ran = await stage.run(stage.job());
-    expect(ran.failure).toBeNull();
-    expect(await ran.files()).toHaveLength(1);
-    expect(stage.double.paid).toHaveLength(1);
+    stage.double.faults.next('foreign_poll_url');
+    expect((await stage.run(stage.job())).failure).toBeNull();
+    expect(stage.double.fileLog.filter(({ path }) => path.includes('/predictions/'))).toEqual([]);
   });
 });
 
 describe('a prediction whose answer was lost', () => {
-  it.each<HostedFault>(['accept_then_drop', 'error_html', 'error_html_200'])(
-    'is found in the list (%s)',
-    async (fault) => {
-      const stage = await open();
-      stage.double.faults.next(fault);
-      const ran = await stage.run(stage.job());
-      expect(ran.failure).toBeNull();
-      expect(await ran.files()).toHaveLength(1);
-      expect(stage.requests('POST')).toHaveLength(1);
-      expect(stage.double.paid).toHaveLength(1);
-    },
-  );
-
   it('is not taken from the one that has the same input and is followed already', async () => {
     const stage = await open();
     const first = await stage.killedAfter(stage.job(), 'accepted');
@@ -274,27 +240,6 @@ describe('a prediction whose answer was lost', () => {
     const ran = await stage.resume(stage.job(), remote);
     expect(ran.failure).toBeNull();
     expect(stage.double.paid).toHaveLength(121);
-  });
-});
-
-describe('after a restart', () => {
-  it.each([
-    ['accepted', 1],
-    ['progress', 2],
-  ] as const)('it goes on with what it had begun (%s)', async (type, count) => {
-    const stage = await open();
-    const remote = await stage.killedAfter(stage.job({ n: 2 }), type, count);
-    const ran = await stage.resume(stage.job({ n: 2 }), remote);
-    expect(await ran.files()).toHaveLength(2);
-    expect(stage.double.paid).toHaveLength(1);
-  });
-
-  it('what was about to be sent, and was not, is not sent', async () => {
-    const stage = await open();
-    const remote = await stage.killedAfter(stage.job(), 'intent');
-    const ran = await stage.resume(stage.job(), remote);
-    expect(ran).toMatchObject({ refused: false, failure: { code: 'node_lost', possiblyBilled: true } });
-    expect(stage.requests('POST')).toEqual([]);
   });
 });
 

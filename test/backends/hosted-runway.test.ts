@@ -4,9 +4,9 @@ import { pictureUri } from '../../src/backends/runway/pictures.ts';
 import { runway } from '../../src/backends/runway/provider.ts';
 import type { Params } from '../../src/domain/params.ts';
 import { greyPicture, ofDataUrl, openAccount } from './hosted-account.ts';
-import { describeCancelling, describePolled, type Polled } from './hosted-polled.ts';
+import { describeCancelling, describePolled, PAID_REFUSAL, type Polled } from './hosted-polled.ts';
 
-const CLIPS: Polled = { provider: runway, remote: 'gen4.5', kind: 'video', paysForRefusedPrompts: true };
+const CLIPS: Polled = { provider: runway, remote: 'gen4.5', kind: 'video', own: PAID_REFUSAL };
 const open = (remote = 'gen4.5') => openAccount(runway, remote);
 const ref = { kind: 'url', url: 'https://example.com/a.png' } as const;
 
