@@ -136,6 +136,16 @@ describe.each(KINDS)('%s', (kind) => {
     expect(objectOf(result).status).toBe('succeeded');
   });
 
+  it('get_generation with preview of a picture whose link has expired tells what is known of it', async () => {
+    const house = await served();
+    const someone = await agent(kind, house.url);
+    await someone.call('generate_image', { prompt: 'x' });
+    start(house, idOf(house));
+    succeed(house, idOf(house), [{ ...output(0), expiresAt: NOW - 1000 }]);
+    const result = await someone.call('get_generation', { id: idOf(house), preview: true });
+    expect(objectOf(result)).toMatchObject({ status: 'succeeded', outputs: [{ expires_at: expect.any(String) }] });
+  });
+
   it('list_recent_generations answers short rows, newest first, and goes on by cursor', async () => {
     const house = await served();
     const someone = await agent(kind, house.url);

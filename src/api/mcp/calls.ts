@@ -12,7 +12,7 @@ import type { Clock } from '../../system/system.ts';
 import { waitMs } from './arguments.ts';
 import { generationBody, generationRow, modelMatches, modelRow, submittedBody } from './bodies.ts';
 import { type ProgressValue, reportProgress } from './progress.ts';
-import { answer, links, pictures } from './results.ts';
+import { answer, errorBody, links, pictures } from './results.ts';
 import type { Studio } from './studio.ts';
 import { taskCreated } from './tasks.ts';
 import type { ARGUMENTS, ToolName } from './tools.ts';
@@ -112,13 +112,13 @@ async function withdraw(id: string, { studio, fault }: Call): Promise<void> {
   }
 }
 
-/** The outputs as small pictures, as many as fit. */
+/** The outputs as small pictures, as many as fit, where there is still something behind their links. */
 async function previews(g: GenerationBody, studio: Studio): Promise<ContentBlock[]> {
   const blocks: ContentBlock[] = [];
   let room = MAX_PREVIEW_BYTES;
   for (const { thumbnail_url } of g.outputs) {
-    if (thumbnail_url === null) continue;
-    const response = await studio.download(thumbnail_url);
+    const response = thumbnail_url === null ? null : await opened(thumbnail_url, studio);
+    if (response === null) continue;
     const bytes = Buffer.from(await response.arrayBuffer());
     room -= bytes.length;
     if (room < 0) break;
@@ -126,6 +126,16 @@ async function previews(g: GenerationBody, studio: Studio): Promise<ContentBlock
     blocks.push({ type: 'image', data: bytes.toString('base64'), mimeType });
   }
   return blocks;
+}
+
+/** Null: the link has expired, or the file was just swept. What is known of the generation is an answer all the same. */
+async function opened(url: string, studio: Studio): Promise<Response | null> {
+  try {
+    return await studio.download(url);
+  } catch (error) {
+    if (['forbidden', 'not_found'].includes(errorBody(error).error.code)) return null;
+    throw error;
+  }
 }
 
 /** Without the keys that were not given. */
