@@ -5,6 +5,7 @@ import type { Client } from '../client/client.ts';
 import type { BatchBody, ReportBody } from '../contract/batches.ts';
 import type { RunOptions } from './batch-given.ts';
 import type { Item } from './batch-items.ts';
+import type { Line } from './batch-line.ts';
 import { exact, missingOf } from './batch-missing.ts';
 import { say } from './batch-say.ts';
 import { createSender, type Terms } from './batch-send.ts';
@@ -28,13 +29,6 @@ export interface Plan {
   readonly out: string | undefined;
   /** How to run it again, as it is typed. */
   readonly again: string;
-}
-
-/** The client, its gateway's address, and word of whether that answers (null: it does again). */
-export interface Line {
-  readonly client: Client;
-  readonly url: string;
-  onSilence(tell: (reason: string | null) => void): void;
 }
 
 export interface Beginning {
@@ -160,12 +154,14 @@ async function make({ line, plan, options, state, signal }: Beginning, origin: O
   if (signal.aborted) throw Object.assign(new Error('Nothing was sent.'), { name: 'AbortError' });
   if (before !== null && before.finished_at === null) await endIt(client, before);
   const items = plan.items.map(remembered);
-  const kept = { url, items, terms: { ...origin.terms, ...plan.terms }, spent };
+  const kept = { url, items, lines: linesOf(plan), terms: { ...origin.terms, ...plan.terms }, spent };
   const asked = verdict.maxCredits === null ? terms : { ...terms, max_credits: verdict.maxCredits };
   const batch = await sender.create(asked, state.state().batch, (made) => state.save({ ...kept, batch: made.id }));
   say(batch.finished_at === null ? `${batch.id} runs; Ctrl-C pauses it.` : `${batch.id} made them in an earlier run.`);
   return batch;
 }
+
+const linesOf = ({ items }: Plan): number[] => items.map(({ line }) => line);
 
 /** The gateway keeps keys for a day. */
 function forgotten({ source }: Plan, { path }: StateFile, items: number): CommandError {
@@ -185,6 +181,7 @@ async function endIt(client: Client, { id }: BatchBody): Promise<void> {
 async function takeUp({ line, plan, options, state }: Beginning, found: BatchBody): Promise<BatchBody> {
   const { batches } = line.client;
   say(`Going on with ${found.id}: ${number(endedOf(found))} of ${count(found.total, 'item')} have ended.`);
+  await state.save({ lines: linesOf(plan) });
   const ignored = changed(state, plan.terms);
   if (ignored.length > 0) say(`Ignored: ${ignored.join(', ')}. ${whatKeeps(found)}`);
   const whole = await createSender(line.client, plan.source, plan.items).complete(found);

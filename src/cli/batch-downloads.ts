@@ -11,8 +11,8 @@ import type { ReadableStream } from 'node:stream/web';
 import { setTimeout } from 'node:timers/promises';
 import type { Client } from '../client/client.ts';
 import type { GenerationBody, OutputBody } from '../contract/generations.ts';
-import type { StateFile } from './batch-state.ts';
-import { extensionOf } from './pictures.ts';
+import { isBareName, type StateFile } from './batch-state.ts';
+import { extensionOf, upTo } from './pictures.ts';
 
 type Output = ReturnType<typeof OutputBody.parse>;
 
@@ -60,6 +60,7 @@ export function createDownloads(
   };
 
   const fetchOne = async ({ id, output, name: wanted }: Wanted): Promise<void> => {
+    if (!isBareName(wanted)) throw new Error('the gateway gave it a number that is none');
     const ours = state.state().pictures[id];
     if (ours !== undefined && (await sizeOf(join(folder, ours))) === output.bytes) return;
     const name = await freeName(folder, ours ?? wanted, id, output.sha256);
@@ -98,9 +99,8 @@ async function fetchTo(client: Pick<Client, 'download'>, output: Output, path: s
   if (body === null) throw new Error('the answer has no body');
   // What lies there is of a run that died, or a link that somebody laid: neither is written through.
   await rm(path, { force: true });
-  await pipeline(Readable.fromWeb(body as ReadableStream), createWriteStream(path, { flags: 'wx', flush: true }), {
-    signal,
-  });
+  const file = createWriteStream(path, { flags: 'wx', flush: true });
+  await pipeline(Readable.fromWeb(body as ReadableStream), upTo(output.bytes), file, { signal });
   if ((await hashOf(path)) !== output.sha256) throw transient('the file arrived damaged');
 }
 
@@ -126,7 +126,7 @@ async function freeName(folder: string, name: string, id: string, sha256: string
   const there = await hashOf(join(folder, name));
   if (there === null || there === sha256) return name;
   const dot = name.lastIndexOf('.');
-  return `${name.slice(0, dot)}-${id.slice(-10).replaceAll('/', '-')}${name.slice(dot)}`;
+  return `${name.slice(0, dot)}-${id.slice(-10).replaceAll(/[/\\\0]/g, '-')}${name.slice(dot)}`;
 }
 
 /** `link` refuses a name that is taken; where a disk has no links, the name was free a moment ago. */

@@ -1,9 +1,11 @@
 // What a shot list says, line by line: JSONL or CSV in, fields by name out, each with the line it stands on. A file is
 // read whole before anything is sent, so everything that is wrong with it is told at once.
 
+import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { cellValue } from './batch-cells.ts';
+import { InputError } from './failing.ts';
 
 /** One line's fields as they were written; cells of a CSV already have the type that the request needs. */
 export interface Row {
@@ -23,13 +25,24 @@ export interface Reading {
 
 const MAX_FILE_BYTES = 512 * 1024 * 1024;
 
+/** Throws InputError where it cannot be read. */
+export async function readInput(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new InputError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}).`);
+  }
+}
+
 /** `.csv` and `.tsv` have a header row; anything else is a JSON object per line. Line ends are made `\n`, so that a file gives the same keys on every machine. */
 export function readRows(name: string, bytes: Uint8Array): Reading {
   if (bytes.length > MAX_FILE_BYTES) return fault(1, `the file is larger than ${MAX_FILE_BYTES / 1024 / 1024} MB`);
   const text = decode(bytes);
   if (text === null) return fault(1, 'expected UTF-8 text: save the file as UTF-8');
   const lines = text.replaceAll(/\r\n?/g, '\n');
-  return ['.csv', '.tsv'].includes(extname(name).toLowerCase()) ? csvRows(lines) : jsonRows(lines);
+  const kind = extname(name).toLowerCase();
+  if (kind === '.tsv') return csvRows(lines, '\t');
+  return kind === '.csv' ? csvRows(lines, separatorOf(lines)) : jsonRows(lines);
 }
 
 /** Every fault as `file:line: …`, the first twenty of them. */
@@ -78,8 +91,8 @@ interface CsvRecord {
   readonly cells: readonly string[];
 }
 
-function csvRows(text: string): Reading {
-  const records = csvRecords(text);
+function csvRows(text: string, delimiter: string): Reading {
+  const records = csvRecords(text, delimiter);
   if ('faults' in records) return records;
   const [header, ...body] = records;
   if (header === undefined) return { rows: [], faults: [] };
@@ -100,10 +113,14 @@ function csvRows(text: string): Reading {
   return { rows, faults };
 }
 
+/** The header tells: the first line that says anything. */
+function separatorOf(text: string): string {
+  const [header = ''] = /^.*\S.*$/m.exec(text) ?? [];
+  return [',', ';', '\t'].find((d) => header.includes(d)) ?? ',';
+}
+
 /** A record's line is the one it begins on; a quoted cell may go over several. */
-function csvRecords(text: string): CsvRecord[] | Reading {
-  const end = text.search(/\n|$/);
-  const delimiter = [',', ';', '\t'].find((d) => text.slice(0, end).includes(d)) ?? ',';
+function csvRecords(text: string, delimiter: string): CsvRecord[] | Reading {
   try {
     const found = parse(text, { delimiter, info: true, relax_column_count: true, trim: true }) as unknown as {
       readonly record: string[];

@@ -1,8 +1,14 @@
 // The gateway as a long run sees it: a client that tells when nobody answers and when somebody does again, whoever asked.
 
-import { createClient } from '../client/client.ts';
-import type { Line } from './batch-begin.ts';
+import { type Client, createClient } from '../client/client.ts';
 import { locate, noKey, type RemoteOptions } from './remote.ts';
+
+/** The client, its gateway's address, and word of whether that answers (null: it does again). */
+export interface Line {
+  readonly client: Client;
+  readonly url: string;
+  onSilence(tell: (reason: string | null) => void): void;
+}
 
 /** Throws as `connect` does. */
 export async function openLine(options: RemoteOptions): Promise<Line> {

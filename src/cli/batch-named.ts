@@ -1,9 +1,7 @@
 // A batch as people name it: by its id, or by the file it came from.
 
 import { basename } from 'node:path';
-import { readRows } from './batch-file.ts';
-import { readInput, stateFileOf } from './batch-run.ts';
-import { openState } from './batch-state.ts';
+import { openState, stateFileOf } from './batch-state.ts';
 import { InputError } from './failing.ts';
 
 /** Also the name of the state itself is understood. */
@@ -24,12 +22,12 @@ export async function batchIdOf(named: string): Promise<string> {
   );
 }
 
-/** Where its items stand in the file; null for a batch named by its id. */
+/** Where its items stood in the file when it was run, which may have been edited since; null for a batch named by its id. */
 export async function linesOf(named: string): Promise<(index: number) => number | null> {
   const file = shotsOf(named);
   if (file === null) return () => null;
-  const { rows } = readRows(file, await readInput(file));
-  return (index) => rows[index]?.line ?? null;
+  const { lines } = (await openState(stateFileOf(file))).state();
+  return (index) => lines[index] ?? null;
 }
 
 /** Which file holds which output: `gen_…/0` → name. */

@@ -3,12 +3,13 @@
 
 import { basename } from 'node:path';
 import type { Client, ItemBody } from '../client/client.ts';
+import { readInput } from './batch-file.ts';
 import type { PromoteGiven } from './batch-given.ts';
 import { type Item, sha256, slug } from './batch-items.ts';
 import { openLine } from './batch-line.ts';
 import { typed } from './batch-missing.ts';
 import { batchIdOf, linesOf, picturesOf, shotsOf } from './batch-named.ts';
-import { readInput, runPlan } from './batch-run.ts';
+import { runPlan } from './batch-run.ts';
 import { InputError } from './failing.ts';
 
 /** Answers with the exit status. */

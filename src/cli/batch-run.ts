@@ -1,26 +1,26 @@
 // One run of a shot list, from asking to the report on the desk. What has been asked for before is taken up, not asked for
 // again; Ctrl-C pauses the batch where it runs, and the next run goes on.
 
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import type { Client, ItemBody } from '../client/client.ts';
 import type { BatchBody, DryRunBody, ReportBody } from '../contract/batches.ts';
-import { begin, type Line, type Plan } from './batch-begin.ts';
+import { begin, type Plan } from './batch-begin.ts';
 import { type Board, createBatchBoard } from './batch-board.ts';
 import { createDownloads, type Downloads } from './batch-downloads.ts';
 import type { RunOptions } from './batch-given.ts';
+import type { Line } from './batch-line.ts';
 import { adviceOf } from './batch-missing.ts';
 import { advise, fitted, say } from './batch-say.ts';
 import { createSender } from './batch-send.ts';
-import { openState, type StateFile } from './batch-state.ts';
+import { openState, type StateFile, stateFileOf } from './batch-state.ts';
 import { endedOf, judgeProjection, number, sayProjection, sayReport, withLines } from './batch-text.ts';
-import { EXIT, InputError } from './failing.ts';
+import { EXIT } from './failing.ts';
 import { interruption } from './interruption.ts';
 import { near, readyFolder } from './pictures.ts';
 import { answer } from './table.ts';
 import { count, styled } from './words.ts';
 
-export const stateFileOf = (base: string): string => `${base}.state.json`;
 const reportFileOf = (base: string): string => `${base}.report.json`;
 
 /** Answers with the exit status. */
@@ -206,13 +206,4 @@ async function layOnDesk(desk: Desk, report: ReportBody): Promise<number> {
 export function exitOf({ status, counts, total }: ReportBody, notFetched: number, strict: boolean): number {
   if (status !== 'finished' || counts.succeeded === 0) return EXIT.failed;
   return strict && (counts.succeeded < total || notFetched > 0) ? EXIT.failed : EXIT.done;
-}
-
-/** Throws InputError where it cannot be read. */
-export async function readInput(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw new InputError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}).`);
-  }
 }

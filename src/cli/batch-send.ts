@@ -6,6 +6,7 @@ import type { Client, NewBatch } from '../client/client.ts';
 import { type BatchBody, type DryRunBody, MAX_BATCH_ITEMS } from '../contract/batches.ts';
 import type { GenerationRequest } from '../contract/generations.ts';
 import { type Item, sha256 } from './batch-items.ts';
+import { exact } from './batch-missing.ts';
 import { InputError } from './failing.ts';
 
 /** What holds for the batch as a whole. */
@@ -118,9 +119,6 @@ function together(a: DryRunBody, b: DryRunBody): DryRunBody {
     refused: [...a.refused, ...b.refused],
   };
 }
-
-/** Credits have three decimals; floats do not. */
-const exact = (credits: number): number => Math.round(credits * 1000) / 1000;
 
 /** The gateway speaks of `items.731.seed`; people look at a line of their file. */
 async function inLines<T>(source: string, items: readonly Item[], from: number, ask: () => Promise<T>): Promise<T> {

@@ -22,6 +22,9 @@ export type TypedTerms = z.infer<typeof TypedTerms>;
 
 const BARE = /^[^/\\\0]+$/;
 
+/** It stays in the folder that it is put into. */
+export const isBareName = (name: string): boolean => BARE.test(name) && basename(name) === name && name !== '..';
+
 const Contents = z.strictObject({
   version: z.literal(1),
   /** The gateway's address. */
@@ -30,19 +33,18 @@ const Contents = z.strictObject({
   batch: z.string().nullable(),
   /** What was asked for, in order: an item's key and what it says, shortened. */
   items: z.array(z.string()),
+  /** Where they stood in the file, in the same order. */
+  lines: z.array(z.int().nonnegative()).default([]),
   /** The terms that were typed for it; `max_credits` counts `spent` too. */
   terms: TypedTerms.default({}),
   /** Charged by earlier batches of the same list. */
   spent: z.number().nonnegative().default(0),
   /** `gen_…/0` → the picture's file name, without a folder. */
-  pictures: z.record(
-    z.string(),
-    z.string().refine((name) => BARE.test(name) && basename(name) === name && name !== '..'),
-  ),
+  pictures: z.record(z.string(), z.string().refine(isBareName)),
 });
 export type State = z.infer<typeof Contents>;
 
-const EMPTY: State = { version: 1, url: null, batch: null, items: [], terms: {}, spent: 0, pictures: {} };
+const EMPTY: State = { version: 1, url: null, batch: null, items: [], lines: [], terms: {}, spent: 0, pictures: {} };
 
 /** Pictures are written down together: the file is rewritten whole each time. */
 const PAUSE_MS = 1_000;
@@ -57,6 +59,8 @@ export interface StateFile {
   notePicture(output: string, name: string): void;
   close(): Promise<void>;
 }
+
+export const stateFileOf = (base: string): string => `${base}.state.json`;
 
 /** Throws InputError when the file is there and is not a state. */
 export async function openState(path: string): Promise<StateFile> {

@@ -1,7 +1,7 @@
 // `darkroom cancel`: stop generations. One that cannot be stopped does not keep the others running.
 
 import { Command } from 'commander';
-import { exitCodeOf } from './failing.ts';
+import { exitCodeOf, toldOf } from './failing.ts';
 import { remotely, withRemote } from './remote.ts';
 import { answer } from './table.ts';
 import { tinted } from './words.ts';
@@ -25,13 +25,13 @@ export const cancelCommand = withRemote(command).action(
           return { id, code: 0, generation: await client.cancel(id) };
         } catch (error) {
           if (ids.length === 1) throw error;
-          return { id, code: exitCodeOf(error), error: (error as Error).message };
+          return { id, code: exitCodeOf(error), error: toldOf(error) };
         }
       }),
     );
-    const data = ends.map((end) => end.generation ?? { id: end.id, error: { message: end.error } });
+    const data = ends.map((end) => end.generation ?? { id: end.id, error: end.error });
     answer(options, { data, next_cursor: null }, () =>
-      ends.map((end) => `${end.id}  ${end.generation ? tinted(end.generation.status) : end.error}\n`).join(''),
+      ends.map((end) => `${end.id}  ${end.generation ? tinted(end.generation.status) : end.error?.message}\n`).join(''),
     );
     return Math.max(...ends.map((end) => end.code));
   }),

@@ -72,7 +72,8 @@ const ELSEWHERE = 'Start one here with "darkroom serve", or name another with --
 
 const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
-function toldOf(error: unknown): Told {
+/** An error as --json tells it. */
+export function toldOf(error: unknown): Told {
   const { code, message, advice, retryable, status, generation, details } = error as Partial<Told>;
   const known = error instanceof Error && (error.name === 'DarkroomError' || error instanceof CommandError);
   if (!known)

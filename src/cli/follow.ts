@@ -18,6 +18,20 @@ const PAUSE_MS = 2_000;
 export async function follow(client: Client, first: GenerationBody, signal: AbortSignal): Promise<GenerationBody> {
   if (isFinal(first)) return first;
   const board = createBoard(process.stderr);
+  try {
+    return await followOn(board, client, first, signal);
+  } finally {
+    board.stop();
+  }
+}
+
+/** The same, on a board that others may be on too. */
+export async function followOn(
+  board: Board,
+  client: Client,
+  first: GenerationBody,
+  signal: AbortSignal,
+): Promise<GenerationBody> {
   board.add(first.id, plain(first.prompt.replaceAll(/ ?\[\[.*?\]\]/g, '')) || first.model);
   board.state(first);
   const done = new AbortController();
@@ -28,7 +42,6 @@ export async function follow(client: Client, first: GenerationBody, signal: Abor
     return last;
   } finally {
     done.abort();
-    board.stop();
     await told;
   }
 }

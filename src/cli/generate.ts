@@ -43,7 +43,11 @@ export const generateCommand = withRemote(withRequest(command)).action(
     try {
       const request = await requestOf(prompt, options, await locate(options));
       last = await client.submit(request, { signal });
-      if (!options.wait) return accepted(last, options.json);
+      if (!options.wait) {
+        answer(options, last, () => `${last?.id}\n`);
+        note(`${expectation(last)}.\n${left(last, options.out)}`);
+        return EXIT.done;
+      }
       last = await follow(client, last, signal);
       return await conclude(client, last, { folder, json: options.json, signal });
     } catch (error) {
@@ -56,9 +60,5 @@ export const generateCommand = withRemote(withRequest(command)).action(
   }),
 );
 
-function accepted(g: GenerationBody, json: boolean | undefined): number {
-  answer({ json: json ?? false }, g, () => `${g.id}\n`);
-  const when = g.estimated_seconds === undefined ? g.status : `about ${duration(g.estimated_seconds)}`;
-  note(`${g.model}, seed ${g.seed}, ${when}. To fetch it:\n  darkroom get ${g.id} --wait --out .`);
-  return EXIT.done;
-}
+const expectation = ({ model, seed, status, estimated_seconds: seconds }: GenerationBody): string =>
+  `${model}, seed ${seed}, ${seconds === undefined ? status : `about ${duration(seconds)}`}`;

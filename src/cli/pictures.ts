@@ -60,8 +60,21 @@ export async function save(
   return paths;
 }
 
-async function fetched(client: Client, url: string, { sha256 }: Output, signal?: AbortSignal): Promise<Uint8Array> {
-  const bytes = new Uint8Array(await (await client.download(url, signal ? { signal } : {})).arrayBuffer());
+/** What comes, but no more than was announced: an answer without end would fill whatever it is kept in. */
+export const upTo = (limit: number) =>
+  async function* (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    let seen = 0;
+    for await (const chunk of chunks) {
+      seen += chunk.byteLength;
+      if (!(seen <= limit)) throw new CommandError('bad_answer', 'The file is larger than the gateway said.', '');
+      yield chunk;
+    }
+  };
+
+async function fetched(client: Client, url: string, output: Output, signal?: AbortSignal): Promise<Uint8Array> {
+  const { sha256, bytes: size } = output;
+  const { body } = await client.download(url, signal ? { signal } : {});
+  const bytes = Buffer.concat(body === null ? [] : await Array.fromAsync(upTo(size)(body)));
   if (hash('sha256', bytes) === sha256) return bytes;
   throw new CommandError('bad_answer', `The file at ${new URL(url).origin} arrived damaged.`, 'Get it once more.');
 }
@@ -80,7 +93,7 @@ function nameOf(
     .slice(0, LONGEST_NAME)
     .join('')
     .replace(/-[^-]*$/, (rest) => (words.length > LONGEST_NAME ? '' : rest));
-  return { stem: `${short || g.model}-${seed}`, ending: extensionOf(type) };
+  return { stem: `${short || g.model}-${seed}`.replaceAll(/[/\\\0]/g, '-'), ending: extensionOf(type) };
 }
 
 async function write(folder: string, { stem, ending }: ReturnType<typeof nameOf>, bytes: Uint8Array): Promise<string> {

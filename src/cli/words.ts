@@ -10,10 +10,11 @@ const DAY = 24 * HOUR;
 /** 95 → "1 min 35 s". */
 export function duration(seconds: number): string {
   if (seconds < 10) return `${Number(Math.max(0, seconds).toFixed(1))} s`;
-  if (seconds < MINUTE) return `${Math.round(seconds)} s`;
-  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min${tail(Math.round(seconds % MINUTE), 's')}`;
-  if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h${tail(Math.floor((seconds % HOUR) / MINUTE), 'min')}`;
-  return `${Math.floor(seconds / DAY)} d${tail(Math.floor((seconds % DAY) / HOUR), 'h')}`;
+  const whole = Math.round(seconds);
+  if (whole < MINUTE) return `${whole} s`;
+  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min${tail(whole % MINUTE, 's')}`;
+  if (whole < DAY) return `${Math.floor(whole / HOUR)} h${tail(Math.floor((whole % HOUR) / MINUTE), 'min')}`;
+  return `${Math.floor(whole / DAY)} d${tail(Math.floor((whole % DAY) / HOUR), 'h')}`;
 }
 
 const tail = (n: number, unit: string) => (n === 0 ? '' : ` ${n} ${unit}`);

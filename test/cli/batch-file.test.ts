@@ -95,6 +95,10 @@ describe('a CSV file', () => {
     expect(items('s.csv', '\uFEFFsku;prompt;seed\r\nA1;a;1\r\n').items).toEqual(comma);
     expect(items('s.tsv', 'sku\tprompt\tseed\nA1\ta\t1\n').items).toEqual(comma);
   });
+  it('is told apart by its first line that says anything, a .tsv by its name', () => {
+    expect(items('s.csv', '\n\nsku;prompt\nA1;a, b\n').items[0]?.request.prompt).toBe('a, b');
+    expect(items('s.tsv', 'sku\tprompt\tnote, internal\nA1\ta, b\tx\n').items[0]?.request.prompt).toBe('a, b');
+  });
   it('counts lines as an editor does, over quoted line ends and blank lines', () => {
     const { items: list, faults } = items('s.csv', 'sku,prompt,seed\r\nA,"two\r\nlines",1\r\n\r\nB,b,x\r\nC,c,3\r\n');
     expect(list.map((i) => [i.line, i.request.prompt])).toEqual([

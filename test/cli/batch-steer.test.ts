@@ -81,6 +81,14 @@ describe('promote', () => {
     expect((await say('promote', 'shots.jsonl', '--model', 'flux-dev', '--items', '01,4')).code).toBe(0);
     expect(gateway.batches()).toHaveLength(2);
   });
+  it('goes by the lines that were run, though the file was edited since', async () => {
+    await say('run', 'shots.jsonl');
+    await writeFile(join(folder, 'shots.jsonl'), '{"sku":"C","prompt":"c"}\n{"sku":"A","prompt":"a"}\n');
+    expect((await say('report', 'shots.jsonl')).out).toContain('line 3: model_error');
+    const { err, code } = await say('promote', 'shots.jsonl', '--model', 'flux-dev', '--items', '4');
+    expect([code, err]).toEqual([0, expect.stringContaining('1 item')]);
+    expect(await made()).toEqual(['4-flux-dev-0.png']);
+  });
   it('takes names of pictures, as they lie in the folder', async () => {
     await say('run', 'shots.jsonl');
     await writeFile(join(folder, 'keys.txt'), 'shots.jsonl-pictures/4-C-0.png\n');

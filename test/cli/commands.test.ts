@@ -78,9 +78,9 @@ describe('darkroom generate', () => {
     expect(second).toMatchObject({ prompt: 'twin', seed: 9 });
   });
   it('with --no-wait prints the id alone, which get then waits for and saves', async () => {
-    const asked = await run('generate', 'later [[slow:1]]', '--seed', '3', '--no-wait');
+    const asked = await run('generate', 'later [[slow:1]]', '--seed', '3', '--no-wait', '--out', 'fetched');
     expect(asked.stdout).toMatch(/^gen_\w{26}\n$/);
-    expect(asked.stderr).toContain('darkroom get');
+    expect(asked.stderr).toContain(`darkroom get ${asked.stdout.trim()} --wait --out fetched\n`);
     const got = await run('get', asked.stdout.trim(), '--wait', '--out', 'fetched');
     expect(got.code).toBe(0);
     expect(await readdir(join(bench.folder, 'fetched'))).toEqual(['later-3.png']);
@@ -121,6 +121,15 @@ describe('darkroom generate', () => {
 });
 
 describe('when it does not work', () => {
+  it('one of several that cannot be cancelled keeps the others from nothing, and says why as the contract does', async () => {
+    const { id } = (await run('generate', 'long [[slow:30]]', '--no-wait', '--json')).json();
+    const { code, json } = await run('cancel', 'gen_none', id, '--json');
+    expect(code).toBe(2);
+    expect(json().data).toMatchObject([
+      { id: 'gen_none', error: { code: 'not_found', retryable: false } },
+      { id, status: 'cancelled' },
+    ]);
+  });
   const wrong: readonly (readonly [string, number, string[], Record<string, string>, string])[] = [
     ['a wrong option', 2, ['list', '--bogus'], {}, 'invalid_request'],
     ['an unknown command', 2, ['genrate'], {}, 'invalid_request'],
