@@ -42,6 +42,7 @@ export const connectAccount =
     return {
       resumable: true,
       paid: true,
+      asked: (remote) => partsOf(remote).length > 0,
       async probe() {
         return {
           flavour: provider.kind,
@@ -97,7 +98,11 @@ async function* run(
   const made: Made[] = [];
   const failures: Failure[] = [];
   let withheld = 0;
+  let told = 0;
   for (const [k, one] of begun.entries()) {
+    // links run out: what the parts before have made is not kept waiting for this one
+    yield* filesOf(account, made.slice(told, job.params.n), signal);
+    told = made.length;
     for await (const seen of 'outcome' in one ? [one.outcome] : follow(account, one, signal)) {
       if (seen.state === 'running') yield progress(seen, k, begun.length);
       if (seen.state === 'failed') failures.push(seen.failure);
@@ -111,9 +116,13 @@ async function* run(
   const missing = job.params.n - made.length;
   if (missing > 0) yield { type: 'warning', message: shortOf(missing, withheld, failed) };
   yield { type: 'rendered' };
-  for (const { result, begun: by, index } of made.slice(0, job.params.n)) {
-    const seed = seedOfOutput(by.seed, result.place ?? index);
-    yield { type: 'file', file: account.files.of(result, seed, () => again(account, by, index, signal)) };
+  yield* filesOf(account, made.slice(told, job.params.n), signal);
+}
+
+function* filesOf(account: Account, made: readonly Made[], signal: AbortSignal): Generator<RunEvent> {
+  for (const { result, begun, index } of made) {
+    const seed = seedOfOutput(begun.seed, result.place ?? index);
+    yield { type: 'file', file: account.files.of(result, seed, () => again(account, begun, index, signal)) };
   }
 }
 

@@ -82,6 +82,8 @@ export interface Connection {
   readonly resumable: boolean;
   /** What was begun costs money whether we fetch it or not: it is never begun again for a failure of ours. */
   readonly paid?: boolean;
+  /** Where `paid`: was anything asked for under this reference? Absent: with every reference something may have been. */
+  asked?(remote: RemoteRef): boolean;
   /** Why the server answers but will never run anything again until it is restarted; null or absent: nothing of the kind was seen. */
   readonly wedged?: string | null;
   close(): Promise<void>;

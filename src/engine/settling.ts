@@ -104,7 +104,7 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
 
   /** It may have been paid for: whatever went wrong since is no reason to ask, and pay, again. */
   const ours = ({ connection, remote }: Tale, why: Failure, refused: boolean): Failure => {
-    const asked = connection?.paid === true && remote !== null && !refused;
+    const asked = connection?.paid === true && remote !== null && connection.asked?.(remote) !== false && !refused;
     const again = TELLS_NOTHING.has(why.code) || FAILURES[why.code].retry !== 'never';
     return asked && again ? { ...why, retryable: false, possiblyBilled: true } : why;
   };
