@@ -67,6 +67,8 @@ export interface Config {
     readonly patienceMs: Millis;
     /** How long a route is waited for before a later, hosted (or, after a hosted one, local) route may serve; null: as long as it takes. */
     readonly overflowMs: Millis | null;
+    /** The same by the id of a workspace that tolerates more or less. */
+    readonly workspaces: Readonly<Record<string, Millis | null>>;
     /** How long a draining stop may wait for running work. */
     readonly drainMs: Millis;
   };
@@ -173,11 +175,16 @@ function toConfig(s: Settings, told: Told, cwd: string): Omit<Config, 'models' |
     scheduling: {
       swapWorth: s.scheduling.swap_worth,
       patienceMs: s.scheduling.patience_seconds * SECOND,
-      overflowMs: s.scheduling.overflow_seconds === null ? null : s.scheduling.overflow_seconds * SECOND,
+      overflowMs: milliseconds(s.scheduling.overflow_seconds),
+      workspaces: Object.fromEntries(
+        Object.entries(s.scheduling.workspaces).map(([id, own]) => [id, milliseconds(own.overflow_seconds)]),
+      ),
       drainMs: s.scheduling.drain_seconds * SECOND,
     },
   };
 }
+
+const milliseconds = (seconds: number | null): Millis | null => (seconds === null ? null : seconds * SECOND);
 
 function freeze<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value;

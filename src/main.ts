@@ -146,7 +146,7 @@ const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
   defaultModel: config.defaultModel,
   usdPerCredit: config.usdPerCredit,
   limits: config.limits,
-  policy: config.scheduling,
+  policy: { ...config.scheduling, overflowMs: overflows(config.scheduling) },
   drainMs: config.scheduling.drainMs,
   provenance: config.outputs.provenance,
   allowPrivate: config.outbound.allowPrivate,
@@ -160,6 +160,11 @@ const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
 });
 
 /** Compiled once; a workspace with entries of its own has the list of all before them. */
+function overflows({ overflowMs, workspaces }: Config['scheduling']): Settings['policy']['overflowMs'] {
+  const own = new Map(Object.entries(workspaces));
+  return (workspace) => own.get(workspace) ?? (own.has(workspace) ? null : overflowMs);
+}
+
 function blocklists({ blocked, workspaces }: Config['policy']): Settings['blocklistOf'] {
   const all = createBlocklist(blocked);
   const own = new Map(Object.entries(workspaces).map(([id, more]) => [id, createBlocklist([...blocked, ...more])]));

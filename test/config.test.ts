@@ -79,11 +79,17 @@ describe('defaults', () => {
 describe('the file', () => {
   test('units become milliseconds, bytes and millicredits', () => {
     const config = load(
-      'outputs: {link_days: 1, retention_days: 2, quota_gb: 0.5}\nstudio_credits: 2.5\nscheduling: {patience_seconds: 60}',
+      'outputs: {link_days: 1, retention_days: 2, quota_gb: 0.5}\nstudio_credits: 2.5\nscheduling: {patience_seconds: 60, workspaces: {ws_a: {overflow_seconds: 20}}}',
     );
     expect(config.outputs).toEqual({ linkMs: 86_400_000, retentionMs: 172_800_000, quotaBytes: 5e8, provenance: true });
     expect(config.studioCredits).toBe(2500);
-    expect(config.scheduling).toEqual({ swapWorth: 3, patienceMs: 60_000, overflowMs: null, drainMs: 30_000 });
+    expect(config.scheduling).toEqual({
+      swapWorth: 3,
+      patienceMs: 60_000,
+      overflowMs: null,
+      workspaces: { ws_a: 20_000 },
+      drainMs: 30_000,
+    });
   });
 
   test('what is blocked is kept as it was written', () => {

@@ -76,6 +76,8 @@ const credits = numeric(z.number().min(0).max(1e12)).transform((amount, context)
   }
 });
 
+const overflow = numeric(z.number().min(0).max(86_400)).nullable();
+
 const blocked = z.array(z.string()).superRefine(usable);
 
 const SettingsFields = z.strictObject({
@@ -119,7 +121,8 @@ const SettingsFields = z.strictObject({
     .strictObject({
       swap_worth: numeric(z.number().min(0).max(1000)).default(DEFAULT_POLICY.swapWorth),
       patience_seconds: numeric(z.number().positive().max(86_400)).default(DEFAULT_POLICY.patienceMs / 1000),
-      overflow_seconds: numeric(z.number().min(0).max(86_400)).nullable().default(null),
+      overflow_seconds: overflow.default(null),
+      workspaces: z.record(text(64), z.strictObject({ overflow_seconds: overflow })).default({}),
       drain_seconds: numeric(z.number().min(0).max(86_400)).default(30),
     })
     .prefault({}),

@@ -40,8 +40,8 @@ export type GenerationEvent =
       readonly at: Millis;
       readonly notBefore: Millis;
       readonly failure: Failure;
-      /** Add the node of this attempt to `avoid`. */
-      readonly avoidNode: boolean;
+      /** Where this attempt failed (`placeOf`), to be avoided from now on; null: that says nothing of the place. */
+      readonly avoid: string | null;
       /** Shutdown or lost race: the attempt number is given back. */
       readonly giveBack: boolean;
       /** Continue with the softened prompt (once). */
@@ -143,7 +143,7 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
         softened: g.softened || event.soften === true,
         params: event.soften && g.softenedPrompt !== null ? { ...g.params, prompt: g.softenedPrompt } : g.params,
         attempts: closeAttempt(g.attempts, event.at, event.giveBack ? 'handed_over' : event.failure.code),
-        avoid: event.avoidNode && !g.avoid.includes(running.node) ? [...g.avoid, running.node] : g.avoid,
+        avoid: event.avoid === null || g.avoid.includes(event.avoid) ? g.avoid : [...g.avoid, event.avoid],
         state: {
           status: 'queued',
           attempt: event.giveBack ? running.attempt : running.attempt + 1,

@@ -105,8 +105,8 @@ export interface Generation extends Asked {
   readonly quote: Quote;
   readonly warnings: readonly string[];
   readonly attempts: readonly Attempt[];
-  /** Nodes to avoid on the next attempt, because they failed this one. */
-  readonly avoid: readonly NodeId[];
+  /** Places (`placeOf`) to avoid on the next attempt, because they failed this one. */
+  readonly avoid: readonly string[];
   readonly softened: boolean;
   /** Millicredits still set aside / finally taken. */
   readonly reserved: Millicredits;

@@ -2,7 +2,7 @@
 // scheduler looks at the head of each lane only, so a decision costs the same whatever the backlog.
 
 import type { Generation, Priority } from './generation.ts';
-import type { GenerationId, Millis, ModelId, NodeId, WorkspaceId } from './units.ts';
+import type { GenerationId, Millis, ModelId, WorkspaceId } from './units.ts';
 
 export interface Lane {
   readonly key: string;
@@ -16,8 +16,8 @@ export interface Lane {
   readonly pictures: readonly ('init_image' | 'mask')[];
   /** May an equivalent model stand in? */
   readonly fallback: boolean;
-  /** Nodes that failed this work before. */
-  readonly avoid: readonly NodeId[];
+  /** Places (`placeOf`) that failed this work before. */
+  readonly avoid: readonly string[];
   /** Items of a batch, which may hold them back; `batchId` is only a label otherwise. */
   readonly items: boolean;
 }
@@ -59,7 +59,7 @@ export function parseLane(key: string): Lane {
     string[],
     Lane['pictures'],
     boolean,
-    NodeId[],
+    string[],
     true?,
   ];
   return { key, workspaceId, priority, batchId, model, loras, pictures, fallback, avoid, items };

@@ -2,7 +2,7 @@
 
 import type { InputValue } from './params.ts';
 import type { Price } from './price.ts';
-import type { Json, Millis, ModelId } from './units.ts';
+import type { Json, Millis, ModelId, NodeId } from './units.ts';
 
 export const KINDS = ['image', 'video', 'audio'] as const;
 export type Kind = (typeof KINDS)[number];
@@ -156,6 +156,13 @@ export interface Recipe {
 export function residencyKey(route: Route): string {
   return normalizeModelName(route.checkpoint ?? route.workflow ?? route.remote ?? route.backend);
 }
+
+/**
+ * Where work failed, and is not tried again while it could run elsewhere: a node of the studio's, whatever it was asked for
+ * there; of an account the route alone, since its other routes lead to other models.
+ */
+export const placeOf = (node: NodeId, route: Route): string =>
+  isHosted(route.backend) ? `${node}/${residencyKey(route)}` : node;
 
 /** Model file names are compared without regard to slash direction. */
 export function normalizeModelName(name: string): string {

@@ -4,7 +4,7 @@
 // lane heads are looked at, so a decision costs lanes × nodes, never the backlog.
 
 import type { Lane, QueuedStub } from './lane.ts';
-import { bareModelName, isHosted, type Model, normalizeModelName, type Route, residencyKey } from './model.ts';
+import { bareModelName, isHosted, type Model, normalizeModelName, placeOf, type Route, residencyKey } from './model.ts';
 import { hasCheckpoint, matches, type NodeReport, type NodeView } from './node.ts';
 import type { Millis, NodeId, WorkspaceId } from './units.ts';
 
@@ -13,11 +13,11 @@ export interface Policy {
   readonly swapWorth: number;
   /** P: the time over which waiting melts the surcharge. */
   readonly patienceMs: Millis;
-  /** Where one of two routes is hosted: how long the earlier is waited for while it could serve. Null: as long as it takes. */
-  readonly overflowMs: Millis | null;
+  /** Where one of two routes is hosted: how long a workspace waits for the earlier while it could serve. Null: as long as it takes. */
+  readonly overflowMs: (workspace: WorkspaceId) => Millis | null;
 }
 
-export const DEFAULT_POLICY: Policy = { swapWorth: 3, patienceMs: 300_000, overflowMs: null };
+export const DEFAULT_POLICY: Policy = { swapWorth: 3, patienceMs: 300_000, overflowMs: () => null };
 
 /** What a route asks of a node besides kind and labels. */
 export interface RouteNeeds {
@@ -76,6 +76,11 @@ export function suits(node: NodeView, needs: RouteNeeds, loras: readonly string[
   return obstacle({ ...node, status: 'online' }, needs, loras) === null;
 }
 
+/** Can this node serve the route now, and has it not failed this work by it? */
+export function canRun(node: NodeView, needs: RouteNeeds, { avoid, loras }: Pick<Lane, 'avoid' | 'loras'>): boolean {
+  return !avoid.includes(placeOf(node.id, needs.route)) && obstacle(node, needs, loras) === null;
+}
+
 /** A report never changes, so what it lacks for a route is worked out once. */
 const known = new WeakMap<NodeReport, WeakMap<RouteNeeds, string | null>>();
 
@@ -129,20 +134,21 @@ export function place(question: Question): Placement | null {
   let best: Offer | null = null;
   for (const lane of question.lanes) {
     if (best !== null && question.meter(lane.lane.workspaceId) > best.price) continue;
-    for (const node of allowed(lane, free, question.nodes)) {
-      const offer = offerOf(lane, node, question, scene);
+    const routeFor = choice(lane, question.nodes);
+    for (const node of free) {
+      const needs = routeFor(node);
+      const offer = needs === undefined ? null : offerOf(lane, node, needs, question, scene);
       if (offer !== null && (best === null || before(offer, best))) best = offer;
     }
   }
   return best?.placement ?? null;
 }
 
-/** Nodes that failed this work are left out while any other online node could run it. */
-function allowed(lane: LaneView, free: readonly NodeView[], all: readonly NodeView[]): readonly NodeView[] {
-  const { avoid } = lane.lane;
-  if (avoid.length === 0) return free;
-  const fresh = all.some((n) => !avoid.includes(n.id) && routeOn(n, lane) !== undefined);
-  return fresh ? free.filter((n) => !avoid.includes(n.id)) : free;
+/** What a node would serve a lane by: places that failed this work are left out while any other that is online could run it. */
+function choice(lane: LaneView, all: readonly NodeView[]): (node: NodeView) => RouteNeeds | undefined {
+  if (lane.lane.avoid.length === 0) return (node) => routeOn(node, lane);
+  const fresh = (node: NodeView) => lane.routes.find((needs) => canRun(node, needs, lane.lane));
+  return all.some((n) => fresh(n) !== undefined) ? fresh : (node) => routeOn(node, lane);
 }
 
 interface Scene {
@@ -172,9 +178,8 @@ function push<T>(map: Map<string, T[]>, key: string, value: T): void {
   else map.set(key, [value]);
 }
 
-function offerOf(lane: LaneView, node: NodeView, q: Question, scene: Scene): Offer | null {
-  const needs = routeOn(node, lane);
-  if (needs === undefined || waitsForEarlier(lane, needs, q)) return null;
+function offerOf(lane: LaneView, node: NodeView, needs: RouteNeeds, q: Question, scene: Scene): Offer | null {
+  if (waitsForEarlier(lane, needs, q)) return null;
   const residency = residencyKey(needs.route);
   const warm = isHosted(node.kind) || node.resident.includes(residency);
   const { renderMs, loadMs } = times(node, residency, lane);
@@ -207,23 +212,23 @@ function offerOf(lane: LaneView, node: NodeView, q: Question, scene: Scene): Off
 
 /**
  * The studio's order of routes decides where money is spent: while a node or account of an earlier route could serve,
- * however busy, the work waits for it, until it has waited longer than is tolerated: then only for one that is free. Among the studio's own boxes the
- * order says nothing: whoever is free takes it.
+ * the work waits for it, however busy it is; but for a busy one only as long as the workspace tolerates, and not at all
+ * where it is known to take longer. Among the studio's own boxes the order says nothing: whoever is free takes it.
  */
 function waitsForEarlier(lane: LaneView, needs: RouteNeeds, { now, nodes, policy }: Question): boolean {
   const earlier = lane.routes.slice(0, lane.routes.indexOf(needs));
   const hosted = isHosted(needs.route.backend);
   const before = earlier.filter(({ route }) => hosted || isHosted(route.backend));
   if (before.length === 0) return false;
-  const patient = now <= overflowsAt(lane, policy);
-  const { avoid, loras } = lane.lane;
+  const until = overflowsAt(lane, policy);
   return nodes
-    .filter((n) => n.freeSlots > 0 || (patient && !n.onTrial && !n.limited))
-    .some((n) => !avoid.includes(n.id) && before.some((r) => obstacle(n, r, loras) === null));
+    .filter((n) => n.freeSlots > 0 || (now + n.remainingMs <= until && !n.onTrial && !n.limited))
+    .some((n) => before.some((r) => canRun(n, r, lane.lane)));
 }
 
 /** Until then it waits for a busy earlier route. A batch's items are all as old as the batch: theirs counts from when they came to the head. */
-export function overflowsAt({ lane, head, lastServedAt }: LaneView, { overflowMs }: Policy): Millis {
+export function overflowsAt({ lane, head, lastServedAt }: LaneView, policy: Policy): Millis {
+  const overflowMs = policy.overflowMs(lane.workspaceId);
   if (overflowMs === null) return Infinity;
   const since = lane.priority === 'batch' ? Math.max(head.createdAt, lastServedAt ?? 0) : head.createdAt;
   return since + overflowMs;

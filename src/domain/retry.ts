@@ -14,7 +14,9 @@ const REFUSED_WAIT_MS = 30_000;
 
 export interface Circumstances {
   readonly now: Millis;
-  /** Could another node that has not failed this work run it: now, once it is back, or is there none? */
+  /** Where the attempt ran (`placeOf`). */
+  readonly place: string;
+  /** Could another place that has not failed this work run it: now, once it is back, or is there none? */
   readonly elsewhere: 'now' | 'later' | 'no';
   /** The node would not take the job, or could not be reached: nothing ran. */
   readonly refused: boolean;
@@ -36,12 +38,12 @@ const REFUSALS = new Set<FailureCode>(['safety_filter', 'policy_block']);
 export function settle(
   g: Generation,
   why: Failure,
-  { now, elsewhere, refused, chance }: Circumstances,
+  { now, place, elsewhere, refused, chance }: Circumstances,
 ): GenerationEvent {
   if (g.state.status !== 'running') throw new Error(`settle needs a running generation, not ${g.state.status}`);
   const { attempt } = g.state;
-  const requeued = (notBefore: Millis, more: { avoidNode?: boolean; giveBack?: boolean; soften?: boolean } = {}) =>
-    ({ type: 'requeued', at: now, notBefore, failure: why, avoidNode: false, giveBack: false, ...more }) as const;
+  const requeued = (notBefore: Millis, more: { avoid?: string; giveBack?: boolean; soften?: boolean } = {}) =>
+    ({ type: 'requeued', at: now, notBefore, failure: why, avoid: null, giveBack: false, ...more }) as const;
 
   if (why.code === 'shutting_down') return requeued(0, { giveBack: true });
   if (CANCELS.has(why.code)) return { type: 'cancelled', at: now, failure: why };
@@ -51,11 +53,11 @@ export function settle(
   const soon = elsewhere === 'now' ? 0 : now + backoff(attempt, chance);
   if (refused && why.code !== 'node_lost') {
     if (elsewhere === 'no') return { type: 'failed', at: now, failure: why };
-    return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoidNode: true });
+    return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoid: place });
   }
   const again = FAILURES[why.code].retry === 'elsewhere' || unexplainedAtFirst(g, why);
   if (!again || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
-  return requeued(soon, { avoidNode: true });
+  return requeued(soon, { avoid: place });
 }
 
 /** An opaque error, of a batch's item or not: a passing fault is gone the second time, a bug of ours is not. */
@@ -84,7 +86,7 @@ export function orphaned(now: Millis): GenerationEvent {
     at: now,
     notBefore: 0,
     failure: failure('shutting_down', 'The gateway restarted while this was running.'),
-    avoidNode: false,
+    avoid: null,
     giveBack: true,
   };
 }

@@ -7,8 +7,8 @@ import { failure } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
 import type { Meters } from '../domain/meters.ts';
 import type { Model } from '../domain/model.ts';
-import { type LaneView, obstacle, overflowsAt, type Placement, place } from '../domain/placement.ts';
-import type { GenerationId, Millis, NodeId, WorkspaceId } from '../domain/units.ts';
+import { canRun, type LaneView, overflowsAt, type Placement, place } from '../domain/placement.ts';
+import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
 import { type Loop, startLoop } from '../system/system.ts';
 import type { Attempts } from './attempt.ts';
@@ -108,9 +108,11 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     if (!lane.fallback) return model;
     const limited = lane.avoid.length > 0 && isLimited(await recorder.get(head.id));
     if (!limited && patience() !== Infinity) return model;
-    if (runs(model, lane, limited ? lane.avoid : [])) return model;
+    if (runs(model, limited ? lane : { ...lane, avoid: [] })) return model;
     const g = await recorder.get(head.id);
-    return equivalents(catalog, model).find((m) => g && runs(m, lane) && servedBy(g, m) !== null) ?? model;
+    return (
+      equivalents(catalog, model).find((m) => g && runs(m, { ...lane, avoid: [] }) && servedBy(g, m) !== null) ?? model
+    );
   };
   /** A renamed model may differ from what was asked for so much that it cannot make it. */
   const canServe = async ({ head, lane }: Head, model: Model): Promise<boolean> => {
@@ -118,11 +120,11 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     const g = await recorder.get(head.id);
     return g === null || servedBy(g, model) !== null;
   };
-  const runs = (model: Model, lane: Lane, but: readonly NodeId[] = []): boolean =>
+  const runs = (model: Model, lane: Lane): boolean =>
     fleet
       .views()
-      .filter((n) => !but.includes(n.id) && n.limited !== true)
-      .some((n) => needsOf(catalog, model, lane.pictures).some((needs) => obstacle(n, needs, lane.loras) === null));
+      .filter((n) => n.limited !== true)
+      .some((n) => needsOf(catalog, model, lane.pictures).some((needs) => canRun(n, needs, lane)));
 
   const hasRoom = async (id: WorkspaceId) => {
     const starting = [...claimed.values()].filter((w) => w === id).length;

@@ -6,7 +6,7 @@ import type { GenerationEvent } from '../domain/event.ts';
 import { FAILURES, type Failure, type FailureCode, failure, toFailure } from '../domain/failure.ts';
 import type { Generation, RemoteRef } from '../domain/generation.ts';
 import { laneOf } from '../domain/lane.ts';
-import type { Model, Route } from '../domain/model.ts';
+import { type Model, placeOf, type Route } from '../domain/model.ts';
 import { obstacle, suits } from '../domain/placement.ts';
 import { settle } from '../domain/retry.ts';
 import type { Millis, NodeId } from '../domain/units.ts';
@@ -70,6 +70,8 @@ const OVER: ReadonlySet<FailureCode> = new Set(['model_error', 'out_of_memory', 
 
 /** Says nothing about what became of the work elsewhere. */
 const TELLS_NOTHING: ReadonlySet<FailureCode> = new Set(['internal', 'run_timeout']);
+/** None of the account's other routes would fare better. */
+const ACCOUNT_WIDE: ReadonlySet<FailureCode> = new Set(['provider_auth', 'provider_balance']);
 /** A refusal mostly says something about the job; these say something about the node or account. */
 const TELLING_REFUSALS: ReadonlySet<FailureCode> = new Set([
   'provider_auth',
@@ -117,13 +119,15 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
     fleet.learned(node, { residency, warm, renderMs: null, failure });
   };
 
-  /** Nodes that may run it next: of the same model, and of an equivalent where this one is limited. */
-  const elsewhere = (g: Generation, { node, model }: Plan, why: Failure): 'now' | 'later' | 'no' => {
+  /** Where it may run next: as the same model, and as an equivalent where this one is limited. */
+  const elsewhere = (g: Generation, { node, route, model }: Plan, why: Failure): 'now' | 'later' | 'no' => {
     const { pictures, loras } = laneOf(g);
     const needs = model === null ? [] : needsOf(catalog, model, pictures);
+    const tried = [...g.avoid, placeOf(node, route)];
     const others = fleet
       .views()
-      .filter((n) => n.id !== node && !g.avoid.includes(n.id) && needs.some((r) => suits(n, r, loras)));
+      .filter((n) => n.id !== node || !ACCOUNT_WIDE.has(why.code))
+      .filter((n) => needs.some((r) => !tried.includes(placeOf(n.id, r.route)) && suits(n, r, loras)));
     if (others.length === 0 && model !== null && g.fallback === 'model' && LIMITS.has(why.code)) {
       const standIn = equivalents(catalog, model).filter((m) => servedBy(g, m) !== null);
       const able = standIn.flatMap((m) => needsOf(catalog, m, pictures));
@@ -166,6 +170,7 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
       if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {
         const around = {
           now: clock.now(),
+          place: placeOf(plan.node, plan.route),
           elsewhere: elsewhere(tale.g, plan, why),
           refused,
           chance: random.fraction(),

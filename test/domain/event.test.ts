@@ -35,7 +35,7 @@ describe('a retry', () => {
     at: 5,
     notBefore: 50,
     failure: failure('node_lost', 'gone'),
-    avoidNode: true,
+    avoid: 'rack-1',
     giveBack: false,
   } as const;
   it('counts the attempt, closes it with its code and avoids the node', () => {
@@ -45,7 +45,7 @@ describe('a retry', () => {
     expect(g.avoid).toEqual(['rack-1']);
   });
   it('gives the attempt number back on shutdown', () => {
-    const g = apply(started(), { ...lost, giveBack: true, avoidNode: false });
+    const g = apply(started(), { ...lost, giveBack: true, avoid: null });
     expect(g.state).toMatchObject({ attempt: 1 });
     expect(g.attempts[0]?.outcome).toBe('handed_over');
     expect(g.avoid).toEqual([]);

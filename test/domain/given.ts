@@ -81,7 +81,7 @@ export const EVENTS: readonly GenerationEvent[] = [
   { type: 'submitted', at: 1 },
   { type: 'started', at: 2, node: 'rack-1', backend: 'comfyui' },
   { type: 'submitted_to_node', at: 3, remote: { promptId: 'p' } },
-  { type: 'requeued', at: 4, notBefore: 10, failure: why, avoidNode: true, giveBack: false },
+  { type: 'requeued', at: 4, notBefore: 10, failure: why, avoid: 'rack-1', giveBack: false },
   { type: 'succeeded', at: 5, outputs: [output()], nodeMs: 3000 },
   { type: 'failed', at: 6, failure: why },
   { type: 'timed_out', at: 7, failure: failure('run_timeout', 'long') },

@@ -150,7 +150,7 @@ describe('routes where money is spent', () => {
   const hosted = needs({ backend: 'replicate', checkpoint: null, workflow: null, remote: 'x/y' });
   const account = (id = 'replicate', over: Parameters<typeof node>[1] = {}) => node(id, { kind: 'replicate', ...over });
   const waiting = (routes: LaneView['routes'], more: Parameters<typeof lane>[0] = {}) => ({ ...lane(more), routes });
-  const overflow = { ...DEFAULT_POLICY, overflowMs: 60_000 };
+  const overflow = { ...DEFAULT_POLICY, overflowMs: () => 60_000 };
 
   it('stays in the house while a box could serve, however busy it is', () => {
     const nodes = [node('rack-1', { freeSlots: 0, remainingMs: 900_000 }), account()];
@@ -168,6 +168,23 @@ describe('routes where money is spent', () => {
     const at = (createdAt: number) => ask([waiting([box, hosted], { createdAt })], nodes, {}, overflow)?.node ?? null;
     expect(at(NOW - 60_001)).toBe('replicate');
     expect(at(NOW - 60_000)).toBeNull();
+  });
+  it('overflows at once where the box is known to be busy for longer than is tolerated', () => {
+    const busy = (remainingMs: number) => [node('rack-1', { freeSlots: 0, remainingMs }), account()];
+    const at = (createdAt: number, remainingMs: number) =>
+      ask([waiting([box, hosted], { createdAt })], busy(remainingMs), {}, overflow)?.node ?? null;
+    expect(at(NOW, 60_000)).toBeNull();
+    expect(at(NOW, 60_001)).toBe('replicate');
+    expect(at(NOW - 40_000, 20_001)).toBe('replicate');
+    const another = node('rack-2', { freeSlots: 0, remainingMs: 5_000 });
+    expect(ask([waiting([box, hosted], { createdAt: NOW })], [...busy(900_000), another], {}, overflow)).toBeNull();
+  });
+  it('waits as long as the workspace tolerates it', () => {
+    const nodes = [node('rack-1', { freeSlots: 0 }), account()];
+    const policy = { ...DEFAULT_POLICY, overflowMs: (id: string) => (id === 'hasty' ? 10_000 : null) };
+    const of = (workspaceId: string) =>
+      ask([waiting([box, hosted], { workspaceId, createdAt: NOW - 20_000 })], nodes, {}, policy)?.node ?? null;
+    expect([of('hasty'), of('thrifty')]).toEqual(['replicate', null]);
   });
   it('overflows only to a later route while no earlier one is free', () => {
     const late = waiting([box, hosted], { createdAt: NOW - 90_000 });
@@ -206,6 +223,13 @@ describe('routes where money is spent', () => {
   it('goes on to the next route where the earlier one failed this very work', () => {
     const nodes = [node('rack-1'), account()];
     expect(ask([waiting([box, hosted], { avoid: ['rack-1'] })], nodes)?.node).toBe('replicate');
+  });
+  it('goes on to the next route of the same account, and back to the first when both have failed', () => {
+    const second = needs({ backend: 'replicate', checkpoint: null, workflow: null, remote: 'x/z' });
+    const asked = (...avoid: string[]) => ask([waiting([hosted, second], { avoid })], [account()])?.route.remote;
+    expect(asked()).toBe('x/y');
+    expect(asked('replicate/x/y')).toBe('x/z');
+    expect(asked('replicate/x/y', 'replicate/x/z')).toBe('x/y');
   });
   it('uses the account that the route names', () => {
     const named = needs({ backend: 'replicate', checkpoint: null, workflow: null, remote: 'x/y', account: 'night' });

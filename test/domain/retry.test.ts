@@ -3,7 +3,7 @@ import { adviceFor, FAILURE_CODES, type FailureCode, failure } from '../../src/d
 import { backoff, MAX_ATTEMPTS, settle } from '../../src/domain/retry.ts';
 import { generation, moved, started } from './given.ts';
 
-const around = { now: 100, elsewhere: 'now' as 'now' | 'later' | 'no', refused: false, chance: 0.5 };
+const around = { now: 100, place: 'rack-1', elsewhere: 'now' as 'now' | 'later' | 'no', refused: false, chance: 0.5 };
 const outcome = (code: FailureCode, over: Partial<typeof around> = {}, g = started()) =>
   settle(g, failure(code, 'why'), { ...around, ...over });
 
@@ -29,7 +29,7 @@ describe('settling a failed attempt', () => {
   }
 
   it('goes elsewhere at once, and waits when there is nowhere else', () => {
-    expect(outcome('node_lost')).toMatchObject({ notBefore: 0, avoidNode: true });
+    expect(outcome('node_lost')).toMatchObject({ notBefore: 0, avoid: 'rack-1' });
     expect(outcome('node_lost', { elsewhere: 'no' })).toMatchObject({ notBefore: 100 + backoff(1, 0.5) });
   });
   it('gives up after three attempts', () => {
@@ -43,7 +43,7 @@ describe('settling a failed attempt', () => {
     expect(g.state).toMatchObject({ attempt: 1 });
   });
   it('takes a refused job to another node, or fails with the reason when there is none', () => {
-    expect(outcome('model_error', { refused: true })).toMatchObject({ type: 'requeued', avoidNode: true });
+    expect(outcome('model_error', { refused: true })).toMatchObject({ type: 'requeued', avoid: 'rack-1' });
     expect(outcome('model_error', { refused: true, elsewhere: 'later' })).toMatchObject({
       notBefore: 100 + 30_000,
     });
@@ -67,7 +67,7 @@ describe('settling a failed attempt', () => {
   });
   it('tries what nobody can explain once more, whatever else went wrong before', () => {
     let g = started(moved(started(), outcome('node_lost')));
-    expect(outcome('internal', {}, g)).toMatchObject({ type: 'requeued', avoidNode: true });
+    expect(outcome('internal', {}, g)).toMatchObject({ type: 'requeued', avoid: 'rack-1' });
     g = started(moved(started(), outcome('internal')));
     expect(outcome('internal', {}, g)).toMatchObject({ type: 'failed', failure: { code: 'internal' } });
   });

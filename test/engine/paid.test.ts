@@ -1,5 +1,5 @@
-import { afterEach, expect, it } from 'vitest';
-import { failure } from '../../src/domain/failure.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type FailureCode, failure } from '../../src/domain/failure.ts';
 import type { Route } from '../../src/domain/model.ts';
 import { DEFAULT_POLICY } from '../../src/domain/placement.ts';
 import { type House, type HouseOptions, openHouse } from './house.ts';
@@ -32,7 +32,7 @@ it('work that has waited long enough goes to the account then, and not when some
   const house = await open({
     nodes: ['rack-1'],
     models: [{ routes: [BOX, hosted('fal')] }],
-    settings: { policy: { ...DEFAULT_POLICY, overflowMs: 60_000 } },
+    settings: { policy: { ...DEFAULT_POLICY, overflowMs: () => 60_000 } },
   });
   house.fakes.node('rack-1').plan = { hang: true };
   await house.ask();
@@ -42,6 +42,55 @@ it('work that has waited long enough goes to the account then, and not when some
   expect((await house.state(second.id)).state.status).toBe('queued');
   await house.clock.advance(1_100);
   expect((await house.state(second.id)).state).toMatchObject({ status: 'running', node: 'fal' });
+});
+
+describe('two routes of one account', () => {
+  const routes = [hosted('fal'), { ...hosted('fal'), remote: 'x/z' }];
+  const firstSays = (house: House, refuse: FailureCode) => {
+    house.fakes.node('fal').plan = (job) => (job.route.remote === 'x/y' ? { refuse } : {});
+  };
+
+  it.each(['model_gone', 'model_error', 'unsupported_input', 'rate_limited'] as const)(
+    'the second serves where the first answers %s',
+    async (code) => {
+      const house = await open({ models: [{ routes }] });
+      firstSays(house, code);
+      const g = await house.until((await house.ask()).id, 'succeeded');
+      expect(g.attempts.map(({ node, outcome }) => [node, outcome])).toEqual([
+        ['fal', code],
+        ['fal', 'succeeded'],
+      ]);
+      expect(house.fakes.works.map(({ job }) => job.route.remote)).toEqual(['x/z']);
+    },
+  );
+
+  it('the second is not asked where the account itself is in trouble', async () => {
+    const house = await open({ models: [{ routes }] });
+    firstSays(house, 'provider_balance');
+    const g = await house.until((await house.ask()).id, 'failed');
+    expect(g.state).toMatchObject({ failure: { code: 'provider_balance' } });
+    expect(house.fakes.works).toEqual([]);
+  });
+
+  it('the model that stands in comes after both', async () => {
+    const house = await open({
+      models: [
+        { id: 'a', routes, fallback: ['b'] },
+        { id: 'b', routes: [{ ...hosted('bfl'), remote: 'b' }] },
+      ],
+      extra: [
+        { id: 'fal', kind: 'fal' },
+        { id: 'bfl', kind: 'bfl' },
+      ],
+    });
+    house.fakes.node('fal').plan = { refuse: 'model_gone' };
+    const g = await house.until((await house.ask({ model: 'a', fallback: 'model' })).id, 'succeeded');
+    expect(g.attempts.map(({ node, model }) => [node, model])).toEqual([
+      ['fal', 'a'],
+      ['fal', 'a'],
+      ['bfl', 'b'],
+    ]);
+  });
 });
 
 it('what was paid is still asked after when the gateway was away for longer than it may run', async () => {

@@ -60,7 +60,14 @@ onBothEngines((engine) => {
 
   it('keeps the reservation through any number of attempts', async () => {
     const one = await inserted(store);
-    const again = await appended(store, one, started(), requeued(), started(START, 'rack-2'), requeued());
+    const again = await appended(
+      store,
+      one,
+      started(),
+      requeued(),
+      started(START, 'rack-2'),
+      requeued(START, START, 'rack-2'),
+    );
     expect(again).toMatchObject({ state: { attempt: 3 }, avoid: ['rack-1', 'rack-2'] });
     expect(await store.ledger.credits('studio')).toEqual({ balance: 1_000_000, reserved: 2_000 });
   });

@@ -107,12 +107,12 @@ export const cancelled = (at = START): GenerationEvent => ({
   at,
   failure: failure('cancelled_by_caller', 'Stopped on request.'),
 });
-export const requeued = (at = START, notBefore = at + 5_000): GenerationEvent => ({
+export const requeued = (at = START, notBefore = at + 5_000, avoid = 'rack-1'): GenerationEvent => ({
   type: 'requeued',
   at,
   notBefore,
   failure: failure('node_lost', 'The node was lost.'),
-  avoidNode: true,
+  avoid,
   giveBack: false,
 });
 
