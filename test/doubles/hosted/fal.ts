@@ -1,6 +1,7 @@
 // fal's queue: three links per request, COMPLETED also for what went wrong, the outcome in the result's own status.
 // The queue takes any body: what the model makes of it is told by the result.
 
+import type { CompletedQueueStatus, InProgressQueueStatus, InQueueQueueStatus, RequestLog } from '@fal-ai/client';
 import { type Answer, type Fields, json, number, text, whole } from './call.ts';
 import type { Job, Order, Phase } from './jobs.ts';
 import { bearer, type House, type JobRoute, type Provider, type SubmitRoute } from './provider.ts';
@@ -54,8 +55,13 @@ const submitRoute = (house: House): SubmitRoute => ({
   path: /^\/(?<owner>[^/_][^/]*)\/(?<app>[^/]+)(?!\/requests\/)(?<sub>(?:\/[^/]+)*)$/,
   read: ({ body, query }, { owner, app, sub }) => read(body, `${owner}/${app}${sub}`, query.get('fal_webhook')),
   answer(job) {
-    const links = linksOf(house, job);
-    return json(200, { status: 'IN_QUEUE', request_id: job.id, ...links, logs: null, metrics: {}, queue_position: 0 });
+    const queued: InQueueQueueStatus = {
+      status: 'IN_QUEUE',
+      request_id: job.id,
+      ...linksOf(house, job),
+      queue_position: 0,
+    };
+    return json(200, { ...queued, logs: null, metrics: {} });
   },
 });
 
@@ -144,9 +150,16 @@ const about = (house: House): JobRoute[] => [
   },
 ];
 
-function status(house: House, job: Job, phase: Phase, withLogs: boolean): Fields {
+/** Logs are null unless they are asked for, which the client's types do not say. */
+type Unlogged<T> = T extends { logs: unknown } ? Omit<T, 'logs'> & { readonly logs: RequestLog[] | null } : T;
+type Status =
+  | Unlogged<InQueueQueueStatus | InProgressQueueStatus>
+  | (Unlogged<CompletedQueueStatus> & { readonly error?: string; readonly error_type?: string })
+  | (Omit<InQueueQueueStatus, 'status' | 'queue_position'> & { readonly status: 'HIBERNATING' });
+
+function status(house: House, job: Job, phase: Phase, withLogs: boolean): Status {
   const shown = { request_id: house.idShown(job), ...linksOf(house, job) };
-  const logs = withLogs
+  const logs: RequestLog[] | null = withLogs
     ? [{ message: '50%|#####     | 2/4', level: 'INFO', source: 'USER', timestamp: new Date(job.at).toISOString() }]
     : null;
   if (phase === 'cancelled')

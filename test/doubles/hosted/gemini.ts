@@ -1,5 +1,6 @@
 // Gemini's generateContent for images: one picture per call, inline, or one of several ways of not giving one with a 200.
 
+import type { GenerateContentResponse } from '@google/genai';
 import { type Answer, type Call, type Fields, json, number, Refused, sizeOfRatio, text } from './call.ts';
 import { LINK_FAULTS, POLLED_FAULTS } from './faults.ts';
 import type { Job, Order } from './jobs.ts';
@@ -9,6 +10,17 @@ import { base64, worksOf } from './works.ts';
 const error = (code: number, status: string, message: string, details?: readonly Fields[]): Answer =>
   json(code, { error: { code, message, status, ...(details ? { details } : {}) } });
 const invalid = (message: string) => error(400, 'INVALID_ARGUMENT', message);
+/** The client's classes and enumerations, as they are in JSON. */
+type InJson<T> = T extends string
+  ? `${T}`
+  : T extends readonly (infer Item)[]
+    ? readonly InJson<Item>[]
+    : T extends object
+      ? { readonly [Key in keyof T]: InJson<T[Key]> }
+      : T;
+type Response = InJson<
+  Pick<GenerateContentResponse, 'candidates' | 'promptFeedback' | 'usageMetadata' | 'modelVersion' | 'responseId'>
+>;
 const usageMetadata = { promptTokenCount: 12, candidatesTokenCount: 1290, totalTokenCount: 1302 };
 
 const KNOWN = [
@@ -59,7 +71,7 @@ export const gemini = (): Provider => ({
       usageMetadata: { promptTokenCount: 12, totalTokenCount: 12 },
       modelVersion: 'gemini-image',
       responseId: 'r-blocked',
-    }),
+    } satisfies Response),
     gone: (model) =>
       error(
         404,
@@ -86,9 +98,7 @@ const route = (house: House): SubmitRoute => ({
   answer: (job, call) => answer(house, job, call),
 });
 
-interface Content {
-  readonly parts?: readonly { readonly text?: string }[];
-}
+type Content = NonNullable<NonNullable<Response['candidates']>[number]['content']>;
 
 function read({ body }: Call, model: string): Order {
   const foreign = Object.keys(body).find((key) => !KNOWN.includes(key));
@@ -123,13 +133,16 @@ async function answer({ jobs }: House, job: Job, { body, signal }: Call): Promis
   const { responseModalities } = (body.generationConfig ?? {}) as { readonly responseModalities?: readonly string[] };
   const [work] = responseModalities?.includes('IMAGE') ? await worksOf(job) : [];
   const told = { usageMetadata, modelVersion: job.order.model, responseId: job.id };
-  const candidate = (finishReason: string, parts: readonly Fields[]) =>
-    json(200, { candidates: [{ content: { parts, role: 'model' }, finishReason, index: 0 }], ...told });
+  const candidate = (finishReason: 'STOP', parts: NonNullable<Content['parts']>) =>
+    json(200, {
+      candidates: [{ content: { parts, role: 'model' }, finishReason, index: 0 }],
+      ...told,
+    } satisfies Response);
   if (work && !work.safe)
     return json(200, {
       candidates: [{ finishReason: 'IMAGE_SAFETY', finishMessage: 'Unable to show the generated image.', index: 0 }],
       ...told,
-    });
+    } satisfies Response);
   if (!work) return candidate('STOP', [{ text: 'I can describe that picture, but I cannot draw it.' }]);
   return { ...candidate('STOP', [{ inlineData: { mimeType: work.file.mime, data: base64(work) } }]), carries: true };
 }

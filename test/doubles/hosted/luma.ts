@@ -1,5 +1,6 @@
 // Luma Dream Machine: generations of clips and pictures, polled and deleted. Its refusals are a `detail` and no more.
 
+import type { Generation } from 'lumaai/resources/generations/generations';
 import { type Answer, type Call, type Fields, json, Refused, sizeOfRatio, text } from './call.ts';
 import type { Job, Order, Phase } from './jobs.ts';
 import { bearer, type House, type JobRoute, type Provider, type Route, type SubmitRoute } from './provider.ts';
@@ -85,7 +86,16 @@ const about = (house: House): JobRoute[] => {
   ];
 };
 
-async function view(house: House, job: Job, phase: Phase): Promise<Fields> {
+/** With the nulls that its published schema does not have. */
+type Shown = Omit<Generation, 'state' | 'assets' | 'failure_reason' | 'request'> & {
+  readonly state: Generation['state'] | 'hibernating';
+  readonly assets: Generation['assets'] | null;
+  readonly failure_reason: string | null;
+  /** As it was sent. */
+  readonly request: Fields;
+};
+
+async function view(house: House, job: Job, phase: Phase): Promise<Shown> {
   const { order, fate, at } = job;
   const kind = order.format === 'mp4' ? 'video' : 'image';
   const failure = phase === 'done' ? reasonOf(job) : null;

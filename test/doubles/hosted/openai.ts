@@ -1,6 +1,14 @@
 // OpenAI images, and with `local` the servers that imitate it (LocalAI, vLLM): JSON and multipart, base64 or links, and a
 // stream of partial images. Nothing can be asked after: a lost answer is a lost, billed picture.
 
+import type {
+  Image,
+  ImageEditParams,
+  ImageEditStreamEvent,
+  ImageGenerateParams,
+  ImageGenStreamEvent,
+  ImagesResponse,
+} from 'openai/resources/images';
 import { type Answer, type Call, type Fields, json, number, Refused, text, whole } from './call.ts';
 import { LINK_FAULTS, POLLED_FAULTS } from './faults.ts';
 import type { Job, Order } from './jobs.ts';
@@ -32,21 +40,61 @@ const blocked = (stage: 'input' | 'output'): Answer =>
     },
   );
 
-const KNOWN = [
-  'prompt',
-  'model',
-  'n',
-  'size',
-  'quality',
-  'background',
-  'output_format',
-  'output_compression',
-  'moderation',
-  'stream',
-  'partial_images',
-  'user',
-];
-const KNOWN_EDIT = [...KNOWN, 'image', 'images', 'mask', 'input_fidelity'];
+type Known = Readonly<Record<string, boolean>>;
+/** What the published client can send; false: of older models, refused for these. */
+const GENERATION = {
+  prompt: true,
+  model: true,
+  n: true,
+  size: true,
+  quality: true,
+  background: true,
+  complexity: true,
+  frame_count: true,
+  frame_duration_ms: true,
+  moderation: true,
+  output_format: true,
+  output_compression: true,
+  partial_images: true,
+  safety_identifier: true,
+  stream: true,
+  svg: true,
+  user: true,
+  response_format: false,
+  style: false,
+} satisfies Record<keyof ImageGenerateParams, boolean>;
+const EDIT_FORM = {
+  image: true,
+  mask: true,
+  markup: true,
+  input_fidelity: true,
+  prompt: true,
+  model: true,
+  n: true,
+  size: true,
+  quality: true,
+  background: true,
+  complexity: true,
+  frame_count: true,
+  frame_duration_ms: true,
+  output_format: true,
+  output_compression: true,
+  partial_images: true,
+  safety_identifier: true,
+  stream: true,
+  user: true,
+  response_format: false,
+} satisfies Record<keyof ImageEditParams, boolean>;
+/** The client has no JSON edits; only they have `moderation`. */
+const EDIT_JSON: Known = { ...EDIT_FORM, image: false, images: true, moderation: true };
+const QUALITIES: readonly string[] = [
+  'low',
+  'medium',
+  'high',
+  'xhigh',
+  'max',
+  'auto',
+] satisfies ImageGenerateParams['quality'][];
 const PROMPT_MAX = 32_000;
 
 export const openai = ({ local }: HostedSettings): Provider => ({
@@ -93,31 +141,34 @@ export const openai = ({ local }: HostedSettings): Provider => ({
     unknownJob: () => invalid('Invalid URL', null, null),
     cancelRefused: null,
   },
-  routes: (house) => [route(house, 'generations', KNOWN), route(house, 'edits', KNOWN_EDIT)],
+  routes: (house) => [route(house, 'generations'), route(house, 'edits')],
 });
 
-const route = (house: House, kind: 'generations' | 'edits', known: readonly string[]): SubmitRoute => ({
+const route = (house: House, kind: 'generations' | 'edits'): SubmitRoute => ({
   role: 'submit',
   method: 'POST',
   path: new RegExp(`^/v1/images/${kind}$`),
   read: (call) => {
-    if (kind === 'edits' && !('image' in call.body) && !('images' in call.body))
-      throw new Refused(invalid("Missing required parameter: 'image'.", 'missing_required_parameter', 'image'));
-    if (kind === 'generations' && call.encoding === 'form')
+    const form = call.encoding === 'form';
+    const picture = form ? 'image' : 'images';
+    if (kind === 'edits' && !(picture in call.body))
+      throw new Refused(invalid(`Missing required parameter: '${picture}'.`, 'missing_required_parameter', picture));
+    if (kind === 'generations' && form)
       throw new Refused(error(415, 'Unsupported content type', 'invalid_request_error', 'unsupported_content_type'));
+    const known = kind === 'generations' ? GENERATION : form ? EDIT_FORM : EDIT_JSON;
     return read(call, house.settings.local ? null : known);
   },
   answer: (job, call) => answer(house, job, call, kind === 'edits' ? 'image_edit' : 'image_generation'),
 });
 
 /** `known`: what a strict server accepts; null where it takes anything. */
-function read({ body }: Call, known: readonly string[] | null): Order {
+function read({ body }: Call, known: Known | null): Order {
   const prompt = text(body.prompt);
   if (prompt === '')
     throw new Refused(invalid("Missing required parameter: 'prompt'.", 'missing_required_parameter', 'prompt'));
   if (prompt.length > PROMPT_MAX)
     throw new Refused(invalid("Invalid 'prompt': string too long.", 'string_above_max_length', 'prompt'));
-  const foreign = known && Object.keys(body).find((key) => !known.includes(key));
+  const foreign = known && Object.keys(body).find((key) => known[key] !== true);
   if (foreign) throw new Refused(invalid(`Unknown parameter: '${foreign}'.`, 'unknown_parameter', foreign));
   const count = number(body.n, 1);
   if (!whole(count, 1, 10))
@@ -142,11 +193,7 @@ function read({ body }: Call, known: readonly string[] | null): Order {
         'output_format',
       ),
     );
-  if (
-    known &&
-    body.quality !== undefined &&
-    !['low', 'medium', 'high', 'auto', 'xhigh', 'max'].includes(text(body.quality))
-  ) {
+  if (known && body.quality !== undefined && !QUALITIES.includes(text(body.quality))) {
     throw new Refused(invalid(`Invalid value: '${text(body.quality)}'.`, 'invalid_value', 'quality'));
   }
   return { model: text(body.model), prompt, count, width, height, format, seed: number(body.seed, 42), input: body };
@@ -156,7 +203,7 @@ async function answer(
   { settings, jobs, link }: House,
   job: Job,
   { body, signal }: Call,
-  event: string,
+  event: Event,
 ): Promise<Answer> {
   await jobs.finish(job, signal);
   if (job.fate.has('moderation_output')) return blocked('output');
@@ -164,15 +211,22 @@ async function answer(
     return error(500, 'The server had an error while processing your request. Sorry about that!', 'server_error', null);
   const works = (await worksOf(job)).filter(({ safe }) => safe);
   const byLink = settings.local && body.response_format !== 'b64_json';
-  const data = works.map((work) => (byLink ? { url: link(job, work) } : { b64_json: base64(work) }));
-  const { width, height, format } = job.order;
+  const data: Image[] = works.map((work) => (byLink ? { url: link(job, work) } : { b64_json: base64(work) }));
   const created = Math.floor(job.at / 1000);
-  if (settings.local) return { ...json(200, { created, data }), carries: !byLink };
-  const shown = { background: 'opaque', output_format: format, quality: 'high', size: `${width}x${height}` };
+  if (settings.local) return { ...json(200, { created, data } satisfies ImagesResponse), carries: !byLink };
+  const shown = shownOf(job.order);
   if (body.stream === true || body.stream === 'true')
     return stream(works, { ...shown, created_at: created }, event, number(body.partial_images, 0));
-  return { ...json(200, { created, ...shown, data, usage: usage(works.length) }), carries: true };
+  const made: ImagesResponse = { created, ...shown, data, usage: usage(works.length) };
+  return { ...json(200, made), carries: true };
 }
+
+const shownOf = ({ width, height, format }: Order) => ({
+  background: 'opaque' as const,
+  output_format: format === 'mp4' ? ('png' as const) : format,
+  quality: 'high' as const,
+  size: `${width}x${height}`,
+});
 
 const usage = (images: number) => ({
   input_tokens: 50,
@@ -181,13 +235,17 @@ const usage = (images: number) => ({
   total_tokens: 50 + 1056 * images,
 });
 
-function stream(works: readonly Work[], shown: Fields, event: string, partials: number): Answer {
-  const line = (type: string, value: Fields) => `event: ${type}\ndata: ${JSON.stringify({ type, ...value })}\n\n`;
+type Event = 'image_generation' | 'image_edit';
+type Shown = ReturnType<typeof shownOf> & { readonly created_at: number };
+
+function stream(works: readonly Work[], shown: Shown, event: Event, partials: number): Answer {
+  const line = (value: ImageGenStreamEvent | ImageEditStreamEvent) =>
+    `event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`;
   const lines = works.flatMap((work) => [
-    ...Array.from({ length: partials }, (_, i) =>
-      line(`${event}.partial_image`, { partial_image_index: i, b64_json: base64(work), ...shown }),
+    ...Array.from({ length: partials }, (_, partial_image_index) =>
+      line({ type: `${event}.partial_image`, partial_image_index, b64_json: base64(work), ...shown }),
     ),
-    line(`${event}.completed`, { b64_json: base64(work), ...shown, usage: usage(1) }),
+    line({ type: `${event}.completed`, b64_json: base64(work), ...shown, usage: usage(1) }),
   ]);
   const bytes = Buffer.from(lines.join(''));
   return { status: 200, file: { parts: [bytes], mime: 'text/event-stream; charset=utf-8' }, carries: true };

@@ -1,6 +1,7 @@
 // Replicate: predictions by model or by version, polled, cancelled and listed. The list is the only way to find a
 // prediction whose creation was never answered. `Prefer: wait` and `Cancel-After` work on the clock.
 
+import type { Prediction } from 'replicate';
 import { type Answer, type Call, type Fields, json, number, Refused, sizeOfRatio, text, whole } from './call.ts';
 import type { Job, Order, Phase } from './jobs.ts';
 import { bearer, type House, type JobRoute, type PlainRoute, type Provider, type SubmitRoute } from './provider.ts';
@@ -169,7 +170,9 @@ const list = (house: House): PlainRoute => ({
 });
 
 /** Everything but the outputs; the list shows this much. */
-function outline(house: House, job: Job, phase: Phase): Fields {
+type Shown = Omit<Prediction, 'status'> & { readonly status: Prediction['status'] | 'hibernating' };
+
+function outline(house: House, job: Job, phase: Phase): Shown {
   const { order, fate, at, endedAt, deadline } = job;
   const iso = (ms: number) => new Date(ms).toISOString();
   const failure = phase === 'done' ? errorOf(job) : null;
@@ -178,7 +181,7 @@ function outline(house: House, job: Job, phase: Phase): Fields {
   const gone = fate.has('result_gone') && phase === 'done';
   return {
     id,
-    model: order.model.split(':')[0],
+    model: order.model.replace(/:[0-9a-f]{64}$/, ''),
     version: versioned ?? 'hidden',
     input: gone ? {} : order.input,
     output: null,
@@ -204,7 +207,7 @@ function outline(house: House, job: Job, phase: Phase): Fields {
   };
 }
 
-function statusOf({ fate, started }: Job, phase: Phase, failure: string | null): string {
+function statusOf({ fate, started }: Job, phase: Phase, failure: string | null): Shown['status'] {
   if (phase === 'cancelled') return started ? 'canceled' : 'aborted';
   if (phase !== 'done')
     return fate.has('unknown_status') ? 'hibernating' : phase === 'queued' ? 'starting' : 'processing';
@@ -220,7 +223,7 @@ function errorOf({ fate }: Job): string | null {
     : null;
 }
 
-async function view(house: House, job: Job, phase: Phase): Promise<Fields> {
+async function view(house: House, job: Job, phase: Phase): Promise<Shown> {
   const shown = outline(house, job, phase);
   if (shown.status !== 'succeeded' || shown.data_removed) return shown;
   const urls = (await worksOf(job)).filter(({ safe }) => safe).map((work) => house.link(job, work));

@@ -1,5 +1,7 @@
 // Runway: tasks behind a version header. A DELETE cancels a task that runs and destroys one that is done, data and all.
 
+import type { TaskRetrieveResponse } from '@runwayml/sdk/resources/tasks';
+import type { TextToVideoCreateResponse } from '@runwayml/sdk/resources/text-to-video';
 import { type Answer, type Call, type Fields, json, number, Refused, text, whole } from './call.ts';
 import type { Job, Order, Phase } from './jobs.ts';
 import { bearer, type House, type JobRoute, type Provider, type SubmitRoute } from './provider.ts';
@@ -42,7 +44,7 @@ const create = (house: House): SubmitRoute => ({
     versioned(call);
     return read(call, kind);
   },
-  answer: (job) => json(200, { id: house.idShown(job), estimatedCost: CREDITS }),
+  answer: (job) => json(200, { id: house.idShown(job), estimatedCost: CREDITS } satisfies TextToVideoCreateResponse),
 });
 
 function versioned({ headers }: Call): void {
@@ -102,7 +104,9 @@ const about = (house: House): JobRoute[] => {
   ];
 };
 
-async function view(house: House, job: Job, phase: Phase): Promise<Fields> {
+type Task = TaskRetrieveResponse | (Omit<TaskRetrieveResponse.Pending, 'status'> & { readonly status: 'HIBERNATING' });
+
+async function view(house: House, job: Job, phase: Phase): Promise<Task> {
   const shown = { id: house.idShown(job), createdAt: new Date(job.at).toISOString() };
   if (phase === 'cancelled') return { ...shown, status: 'CANCELLED', cost: CREDITS };
   if (phase !== 'done') {
@@ -120,7 +124,7 @@ async function view(house: House, job: Job, phase: Phase): Promise<Fields> {
   };
 }
 
-function failureOf({ fate }: Job): Fields | null {
+function failureOf({ fate }: Job): Pick<TaskRetrieveResponse.Failed, 'failure' | 'failureCode'> | null {
   if (fate.has('moderation_input'))
     return { failure: 'Content moderation failed on the input.', failureCode: 'SAFETY.INPUT.TEXT' };
   if (fate.has('moderation_output'))

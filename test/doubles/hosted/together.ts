@@ -1,6 +1,7 @@
 // Together images: OpenAI-like, links or base64, synchronous only. Its words for refused content are not documented; these
 // are the likeliest.
 
+import type { ImageDataB64, ImageDataURL, ImageFile } from 'together-ai/resources/images';
 import { type Answer, type Call, json, number, Refused, text, whole } from './call.ts';
 import { POLLED_FAULTS } from './faults.ts';
 import type { Job, Order } from './jobs.ts';
@@ -82,7 +83,7 @@ function read({ body }: Call): Order {
       throw new Refused(invalid(`${name} must be a multiple of 16 between 64 and 1792`, name));
   }
   if (!whole(count, 1, 4)) throw new Refused(invalid('n must be between 1 and 4', 'n'));
-  if (!whole(number(body.steps, 20), 1, /schnell/i.test(model) ? 12 : 50))
+  if (!whole(number(body.steps, 1), 1, /schnell/i.test(model) ? 12 : 50))
     throw new Refused(invalid('steps is out of range', 'steps'));
   const format = body.output_format ?? 'jpeg';
   if (format !== 'jpeg' && format !== 'png')
@@ -97,8 +98,9 @@ async function answer({ jobs, link }: House, job: Job, { body, signal }: Call): 
   if (job.fate.has('failed_opaque')) return error(500, 'Internal server error', 'server_error', null);
   const works = (await worksOf(job)).filter(({ safe }) => safe);
   const inside = body.response_format === 'base64';
-  const data = works.map((work, index) =>
+  const data = works.map((work, index): ImageDataB64 | ImageDataURL =>
     inside ? { index, b64_json: base64(work), type: 'b64_json' } : { index, url: link(job, work), type: 'url' },
   );
-  return { ...json(200, { id: job.id, model: job.order.model, object: 'list', data }), carries: inside };
+  const made: ImageFile = { id: job.id, model: job.order.model, object: 'list', data };
+  return { ...json(200, made), carries: inside };
 }
