@@ -8,8 +8,9 @@
 //             Where nothing is submitted anywhere, neither this nor the next is said.
 //   accepted  the server has it (with a better reference, where the server chose one).
 //   progress / preview   decoration, droppable. Fractions never fall.
-//   rendered  the node is free for the next render. Comes before the files are downloaded.
-//   file      one result. `open` may be called again after a broken download; it never renders again.
+//   rendered  the node is free for the next render. It waits for no download.
+//   file      one result, before or after that: as soon as it can be had. `open` may be called again after a broken
+//             download; it never renders again.
 // Failures are thrown as GatewayError; an abort rethrows signal.reason.
 
 import type { Readable } from 'node:stream';

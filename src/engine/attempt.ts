@@ -218,7 +218,9 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
     if (kept.length === 0) throw new GatewayError('model_error', 'The node finished without an output.');
     if (missing > 0) tale.warnings.push(`${missing} of the ${all.length} files made could not be fetched`);
     const at = clock.now();
-    const outputs = kept.map(
+    const seeds = Array.from({ length: MAX_OUTPUTS }, (_, k) => seedOfOutput(tale.g.params.seed, k));
+    const inOrder = kept.toSorted((a, b) => seeds.indexOf(a.seed) - seeds.indexOf(b.seed));
+    const outputs = inOrder.map(
       ({ seed, stored }, index): Output => ({
         ...unwrap(stored),
         index,

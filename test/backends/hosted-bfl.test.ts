@@ -46,8 +46,8 @@ describe('a task', () => {
       'accepted',
       0,
       0.5,
-      'rendered',
       'file',
+      'rendered',
     ]);
   });
 

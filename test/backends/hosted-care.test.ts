@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectAccount } from '../../src/backends/account.ts';
+import type { RunEvent } from '../../src/backends/backend.ts';
 import { bfl } from '../../src/backends/bfl/provider.ts';
 import { fal } from '../../src/backends/fal/provider.ts';
 import { gemini } from '../../src/backends/gemini/provider.ts';
@@ -21,7 +22,7 @@ import { until } from '../harness/manual-clock.ts';
 import { endOf, forever, openAccount, type Stage } from './hosted-account.ts';
 
 const SCHNELL = 'black-forest-labs/flux-schnell';
-const seedsOf = (events: Awaited<ReturnType<Stage['run']>>['events']) =>
+const seedsOf = (events: readonly RunEvent[]) =>
   events.flatMap((event) => (event.type === 'file' ? [event.file.seed] : []));
 
 const servers: { close(): unknown }[] = [];
@@ -151,7 +152,7 @@ describe('a job in parts', () => {
   it('tells the seed of each picture, also where others were withheld', async () => {
     const stage = await openAccount(bfl, 'flux-pro-1.1');
     stage.double.faults.next('moderation_output');
-    expect(seedsOf((await stage.run(stage.job({ n: 3, seed: 7 }))).events)).toEqual([8, 9]);
+    expect(seedsOf((await stage.run(stage.job({ n: 3, seed: 7 }))).events).toSorted()).toEqual([8, 9]);
   });
 
   it('tells the seed by the place among all that one call made', () => {
@@ -174,6 +175,50 @@ describe('a job in parts', () => {
     const remote = await stage.killedAfter(stage.job(), 'accepted');
     const gone = { role: 'init_image', path: '/nowhere/x.png', mediaType: 'image/png', sha256: '', bytes: 1 } as const;
     expect((await stage.resume(stage.job({}, { files: [gone] }), remote)).failure).toBeNull();
+  });
+
+  it('is asked after whole while one part hangs, and what the others made is handed over as soon as it is there', async () => {
+    const stop = new AbortController();
+    const stage = await openAccount(bfl, 'flux-pro-1.1');
+    stage.double.faults.next('stuck');
+    const events: RunEvent[] = [];
+    const run = async () => {
+      for await (const event of stage.connection.run(stage.job({ n: 3, seed: 7 }), stop.signal)) events.push(event);
+    };
+    const running = run();
+    running.catch(() => {});
+    await until(() => seedsOf(events).length === 2, 'two of three pictures');
+    expect(seedsOf(events).toSorted()).toEqual([8, 9]);
+    expect(events.map(({ type }) => type)).not.toContain('rendered');
+    stop.abort(new GatewayError('run_timeout'));
+    await expect(running).rejects.toMatchObject({ failure: { code: 'run_timeout' } });
+  });
+
+  it('is asked after no more, in any part, once the run was dropped', async () => {
+    const stage = await openAccount(bfl, 'flux-pro-1.1');
+    stage.double.faults.on('stuck');
+    await stage.killedAfter(stage.job({ n: 3 }), 'progress');
+    const pauses = stage.clock.slept.length;
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(stage.clock.slept).toHaveLength(pauses);
+  });
+
+  it('hands over no more than was asked for, whatever each part made', async () => {
+    const twice: NonNullable<Provider['polled']> = (...about) => {
+      const seen = bfl.polled?.(...about) ?? { state: 'unknown' };
+      return seen.state === 'done' ? { ...seen, results: [...seen.results, ...seen.results] } : seen;
+    };
+    const stage = await openAccount({ ...bfl, polled: twice }, 'flux-pro-1.1');
+    const ran = await stage.run(stage.job({ n: 3, seed: 7 }));
+    expect(seedsOf(ran.events).toSorted()).toEqual([7, 8, 9]);
+  });
+
+  it('goes on by fractions that never fall', async () => {
+    const stage = await openAccount(runway, 'gen4.5', { double: { pace: { queuedPolls: 1, runningPolls: 3 } } });
+    const { events } = await stage.run(stage.job({ n: 3 }, { kind: 'video' }));
+    const fractions = events.flatMap((event) => (event.type === 'progress' ? [event.fraction] : []));
+    expect(fractions.length).toBeGreaterThan(3);
+    expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
   });
 
   it('is cancelled whole, although one of the cancels breaks down', async () => {

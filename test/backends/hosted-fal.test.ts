@@ -144,7 +144,7 @@ describe('what goes wrong', () => {
     stage.double.faults.on('poll_500', { times: 4 });
     const seen: string[] = [];
     for (let next = await run.next(); !next.done; next = await run.next()) seen.push(next.value.type);
-    expect(seen).toEqual(['progress', 'rendered', 'file']);
+    expect(seen).toEqual(['progress', 'file', 'rendered']);
   });
 
   it('a picture that was blanked is withheld, and the others are kept', async () => {

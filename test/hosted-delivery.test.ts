@@ -1,0 +1,78 @@
+// What a caller gets for a hosted job, and what it costs: pictures that were made as several jobs come in the order they
+// were asked for, whichever was done first; a clip is charged for the seconds that were made.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadConfig } from '../src/config.ts';
+import type { GenerationBody } from '../src/contract/generations.ts';
+import { type Darkroom, openDarkroom } from '../src/main.ts';
+import { type HostedDouble, type HostedKind, startHosted } from './doubles/hosted/hosted.ts';
+import { until } from './harness/manual-clock.ts';
+import { fastClock, realSystem } from './harness/system.ts';
+
+const KEY = 'dk_delivery';
+const MODELS = `models:
+  flux: {name: FLUX, kind: image, capabilities: [text-to-image, seed], price: 2, limits: {multiple_of: 32, max_n: 4}, defaults: {width: 512}, routes: [{backend: bfl, remote: flux-dev}]}
+`;
+
+let folder: string;
+let darkroom: Darkroom;
+const doubles = new Map<HostedKind, HostedDouble>();
+const double = (kind: HostedKind) => doubles.get(kind) as HostedDouble;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'darkroom-delivery-'));
+  const clock = fastClock(20);
+  for (const kind of ['bfl'] as const) doubles.set(kind, await startHosted(kind, { clock }));
+  const accounts = [...doubles].map(
+    ([kind, { key, url }]) => `  - {id: ${kind}, kind: ${kind}, token: "${key}", base_url: "${url}"}\n`,
+  );
+  await writeFile(join(folder, 'models.yaml'), MODELS);
+  await writeFile(
+    join(folder, 'darkroom.yaml'),
+    `log_level: silent\nsketch: false\noutbound: {allow_private: ["127.0.0.0/8"]}\ndefault_model: flux\naccounts:\n${accounts.join('')}`,
+  );
+  const env = {
+    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
+    DARKROOM_MODELS: join(folder, 'models.yaml'),
+    DARKROOM_DATA: join(folder, 'data'),
+    DARKROOM_PORT: '0',
+    DARKROOM_ADMIN_KEY: KEY,
+  };
+  darkroom = await openDarkroom(loadConfig(env, folder), realSystem(clock));
+});
+afterEach(async () => {
+  await darkroom.stop();
+  for (const one of doubles.values()) await one.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
+async function ask(request: object): Promise<GenerationBody> {
+  const body = JSON.stringify({ prompt: 'a red bicycle', wait: 60, ...request });
+  const answer = await fetch(`${darkroom.url}/v1/generations`, { method: 'POST', headers, body });
+  return (await answer.json()) as GenerationBody;
+}
+const ended = (id: string): Promise<GenerationBody> =>
+  until(async () => {
+    const g = (await (await fetch(`${darkroom.url}/v1/generations/${id}`, { headers })).json()) as GenerationBody;
+    return g.status === 'queued' || g.status === 'running' ? null : g;
+  }, `${id} to end`);
+
+describe('several pictures, each a job of its own at the provider', () => {
+  it('come in the order they were asked for, whichever was done first', async () => {
+    double('bfl').faults.next('stuck');
+    const { id } = await ask({ n: 3, seed: 7, wait: 0 });
+    await until(() => double('bfl').fileLog.length === 2, 'the others to be fetched');
+    (double('bfl').jobs[0]?.fate as Map<string, unknown>).clear();
+    const g = await ended(id);
+    expect(g).toMatchObject({ status: 'succeeded', credits_charged: 6 });
+    expect(g.outputs.map(({ index, seed }) => [index, seed])).toEqual([
+      [0, 7],
+      [1, 8],
+      [2, 9],
+    ]);
+  });
+});
