@@ -17,6 +17,8 @@ const OWN = /^(chat)?gpt-image/i;
 const FOREIGN = ['sampler', 'scheduler', 'strength'] as const;
 /** OpenAI's own settings that a catalog entry may have defaults for. */
 const INPUTS = ['quality', 'background', 'moderation'];
+/** The form of a change has no `moderation`. */
+const CHANGE_INPUTS = ['quality', 'background'];
 const NO_SEED = 'The provider does not take seed; it was left out, and the same request brings another picture.';
 
 const word = z.union([z.string(), z.number()]).nullish().catch(null);
@@ -50,16 +52,17 @@ export const openai: Provider = {
     refuseBeyond(order, { initImage: true, mask: true });
     const own = OWN.test(remote);
     const { size, warnings } = spellSize(remote, params, own);
+    const inputs = initImage === null ? INPUTS : CHANGE_INPUTS;
     const fields = {
       model: remote,
       prompt: params.prompt,
       n: order.n,
       ...(size === null ? {} : { size }),
       output_format: 'png',
-      ...(own ? inputsOf(order, INPUTS) : diffusion(order)),
+      ...(own ? inputsOf(order, inputs) : diffusion(order)),
     };
     const ignored = own
-      ? [...leftOut(params, ['negativePrompt', 'steps', 'guidance', ...FOREIGN], INPUTS), NO_SEED]
+      ? [...leftOut(params, ['negativePrompt', 'steps', 'guidance', ...FOREIGN], inputs), NO_SEED]
       : leftOut(params, FOREIGN);
     return {
       call:

@@ -27,7 +27,8 @@ export const runwayOf = ({ url, key }: Double, maxRetries = 0) =>
 export const lumaOf = ({ url, key }: Double, maxRetries = 0) =>
   new LumaAI({ authToken: key, baseURL: url, maxRetries });
 
-export const geminiOf = ({ url, key }: Double) => new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: url } });
+export const geminiOf = ({ url, key }: Double, apiVersion = 'v1') =>
+  new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: url, apiVersion } });
 
 /** It has no switch for its retries. */
 export const replicateOf = ({ url, key }: Double) => new Replicate({ auth: key, baseUrl: url });
