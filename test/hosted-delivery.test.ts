@@ -66,7 +66,7 @@ describe('several pictures, each a job of its own at the provider', () => {
     double('bfl').faults.next('stuck');
     const { id } = await ask({ n: 3, seed: 7, wait: 0 });
     await until(() => double('bfl').fileLog.length === 2, 'the others to be fetched');
-    (double('bfl').jobs[0]?.fate as Map<string, unknown>).clear();
+    for (const { fate } of double('bfl').jobs) (fate as Map<string, unknown>).clear();
     const g = await ended(id);
     expect(g).toMatchObject({ status: 'succeeded', credits_charged: 6 });
     expect(g.outputs.map(({ index, seed }) => [index, seed])).toEqual([

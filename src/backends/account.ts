@@ -2,13 +2,14 @@
 // asked is stored first and sent once (parts.ts), what was paid is asked about until our own deadline (follow.ts), and what
 // came of it is handed over as soon as it is there, since links run out.
 
-import { type Failure, failure, GatewayError } from '../domain/failure.ts';
+import { GatewayError } from '../domain/failure.ts';
 import { seedOfOutput } from '../domain/params.ts';
 import type { Connect, Connection, Job, RemoteFile, RunEvent } from './backend.ts';
 import { createDesk } from './desk.ts';
 import { createFiles, type Files } from './files.ts';
 import { follow, renewed } from './follow.ts';
 import { merged } from './merged.ts';
+import { nothing, shortOf, worstOf } from './outcome.ts';
 import { type Begun, begin, isNone, lookedFor, type Part, partsOf, type Sending } from './parts.ts';
 import type { Outcome, Provider } from './provider.ts';
 
@@ -23,7 +24,7 @@ export const connectAccount =
     return {
       resumable: true,
       paid: true,
-      asked: (remote) => partsOf(remote).length > 0,
+      asked: (remote) => partsOf(remote).some(({ ended }) => ended?.refused !== true),
       async probe() {
         return {
           flavour: provider.kind,
@@ -106,23 +107,4 @@ async function cancel(account: Account, parts: readonly Part[], signal: AbortSig
     }),
   );
   for (const one of ended) if (one.status === 'rejected') throw one.reason;
-}
-
-const REFUSALS: ReadonlySet<Failure['code']> = new Set(['policy_block', 'safety_filter']);
-
-/** What may have been paid comes first, then what the caller can mend. */
-const worstOf = (failures: readonly Failure[]): Failure | null =>
-  failures.find(({ possiblyBilled }) => possiblyBilled) ??
-  failures.find(({ code }) => REFUSALS.has(code)) ??
-  failures[0] ??
-  null;
-
-const nothing = (withheld: number): Failure =>
-  withheld > 0
-    ? failure('safety_filter', 'The provider made the picture and withheld it.')
-    : failure('model_error', 'The provider said it was done, without a picture.');
-
-function shortOf(missing: number, withheld: number, failed: Failure | null): string {
-  const why = withheld > 0 ? 'the provider withheld them' : (failed?.message ?? 'the provider made fewer');
-  return `${missing} of the pictures asked for ${missing === 1 ? 'is' : 'are'} missing: ${why}`;
 }

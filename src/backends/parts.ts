@@ -1,14 +1,16 @@
 // One job as the calls it is made of: a provider may make fewer pictures at a time than were asked for. Each part is stored
 // before it is sent; it is sent once, and what was sent and never answered is looked for, and never sent again. Only a POST
-// that provably was not taken is repeated, and while that is waited for, what is stored says that nothing was asked.
+// that provably was not taken is repeated, and while that is waited for, what is stored says that nothing was asked. A part
+// that came to nothing is stored so: whoever takes the job up is told the same.
 
 import { readFile } from 'node:fs/promises';
-import { GatewayError } from '../domain/failure.ts';
+import { type Failure, GatewayError } from '../domain/failure.ts';
 import { seedOfOutput } from '../domain/params.ts';
 import type { Json, Millis } from '../domain/units.ts';
 import type { System } from '../system/system.ts';
-import type { Job, RunEvent } from './backend.ts';
+import { type Job, Refusal, type RunEvent } from './backend.ts';
 import type { Desk, Submitted } from './desk.ts';
+import { nothing } from './outcome.ts';
 import type { Call, Order, Outcome, Picture, Provider, Reference } from './provider.ts';
 
 /** One call and what became of it, as stored. */
@@ -18,6 +20,14 @@ export interface Part {
   /** When it was about to be sent. */
   readonly at: Millis;
   readonly reference?: Reference;
+  /** It came to nothing, and there is nothing to ask about. */
+  readonly ended?: Ended;
+}
+
+interface Ended {
+  readonly failure: Failure;
+  /** Nothing was begun: another route may be tried. */
+  readonly refused: boolean;
 }
 
 /** The reference of a call whose answer was the end of it: there is nothing to ask about. */
@@ -34,8 +44,9 @@ export interface Sending {
 
 /** What became of one call: a job to ask about, or how it came out. `n`: what it was to make; `seed`: of the first of them. */
 export type Begun = { readonly marker: string; readonly n: number; readonly seed: number } & (
-  | { readonly reference: Reference }
-  | { readonly outcome: Outcome }
+  | { readonly reference: Reference; readonly trouble?: never }
+  /** `trouble`: what broke it off. */
+  | { readonly outcome: Outcome; readonly trouble?: GatewayError }
 );
 
 /** What has a reference is followed, what was about to be sent is looked for, the rest is sent. */
@@ -49,38 +60,65 @@ export async function* begin(
   const each = Math.max(1, sending.provider.most(job.route.remote ?? ''));
   const parts = [...before];
   const all: Begun[] = [];
-  const trouble: GatewayError[] = [];
   for (let made = 0, k = 0; made < job.params.n; k++) {
     const known = before[k];
-    if (known === undefined && all.some(isOver)) break;
+    if (known === undefined && all.some((one) => endOf(one) !== null)) break;
     const n = known?.n ?? Math.min(each, job.params.n - made);
     const order = orderOf(job, k, n, made, pictures);
     made += n;
-    try {
-      all.push(
-        yield* known === undefined ? send(sending, order, parts, signal) : recall(sending, order, known, parts, signal),
-      );
-    } catch (error) {
-      if (signal.aborted || !(error instanceof GatewayError)) throw error;
-      trouble.push(error);
-      const { marker, seed } = order;
-      all.push({ marker, n, seed, outcome: { state: 'failed', failure: error.failure } });
-    }
+    const call =
+      known === undefined ? send(sending, order, parts, signal) : recall(sending, order, known, parts, signal);
+    const one = yield* outlived(call, order, signal);
+    all.push(one);
+    if (known === undefined && noteEnd(parts, one)) yield { type: 'intent', remote: remoteOf(parts) };
   }
   // what the other parts made is paid for, and is not thrown away for the sake of one
-  if (trouble[0] !== undefined && trouble.length === all.length) throw trouble[0];
+  const thrown = all.flatMap(({ trouble }) => trouble ?? []);
+  if (thrown[0] !== undefined && thrown.length === all.length) throw thrown[0];
   return all;
 }
 
-/** It came to nothing: what follows would fare no better. */
-const isOver = (one: Begun): boolean =>
-  'outcome' in one &&
-  (one.outcome.state === 'failed' ||
-    (one.outcome.state === 'done' && one.outcome.results.length === 0 && (one.outcome.withheld ?? 0) > 0));
+/** What breaks a call off is what came of it. */
+async function* outlived(
+  call: AsyncGenerator<RunEvent, Begun>,
+  { marker, n, seed }: Order,
+  signal: AbortSignal,
+): AsyncGenerator<RunEvent, Begun> {
+  try {
+    return yield* call;
+  } catch (error) {
+    if (signal.aborted || !(error instanceof GatewayError)) throw error;
+    return { marker, n, seed, outcome: { state: 'failed', failure: error.failure }, trouble: error };
+  }
+}
+
+/** Why a call came to nothing, and what follows would fare no better; null where it did not, or is not known yet. */
+function endOf(one: Begun): Failure | null {
+  if (!('outcome' in one)) return null;
+  const { outcome } = one;
+  if (outcome.state === 'failed') return outcome.failure;
+  if (outcome.state !== 'done' || outcome.results.length > 0 || !outcome.withheld) return null;
+  return nothing(outcome.withheld);
+}
+
+/** Whether it was taken, and paid for, is not known. */
+const isDoubtful = ({ code, possiblyBilled }: Failure): boolean => possiblyBilled === true || code === 'node_lost';
+
+/** Stores with a part that it came to nothing. False where that is not so, or where it was never about to be sent. */
+function noteEnd(parts: Part[], one: Begun): boolean {
+  const failure = endOf(one);
+  const refused = one.trouble instanceof Refusal;
+  const at = parts.findIndex(({ marker }) => marker === one.marker);
+  const part = parts[at];
+  if (failure === null || part === undefined || (!refused && isDoubtful(failure))) return false;
+  parts[at] = { ...part, ended: { failure, refused } };
+  return true;
+}
 
 /** Nothing is left to be sent or looked for. */
 const isAnswered = (job: Job, parts: readonly Part[]): boolean =>
-  parts.every(({ reference }) => reference !== undefined) && parts.reduce((sum, { n }) => sum + n, 0) >= job.params.n;
+  parts.every(({ reference, ended }) => reference !== undefined || ended !== undefined) &&
+  parts.reduce((sum, { n }) => sum + n, 0) >= job.params.n;
 
 async function* send(
   sending: Sending,
@@ -142,6 +180,10 @@ async function* recall(
 ): AsyncGenerator<RunEvent, Begun> {
   const { marker, n } = known;
   const { seed } = order;
+  if (known.ended !== undefined) {
+    const { failure, refused } = known.ended;
+    throw refused ? new Refusal(failure) : new GatewayError(failure);
+  }
   if (known.reference !== undefined) {
     if (isNone(known.reference)) throw lost(marker);
     return { marker, n, seed, reference: known.reference };

@@ -170,6 +170,42 @@ describe('a job in parts', () => {
     expect(ideogram.polled?.(reply(body), { id: 'g' }, call)).toMatchObject({ results: [{ place: 1 }] });
   });
 
+  it('that was refused in a later part is so after a restart too, and nothing is possibly billed', async () => {
+    const stage = await openAccount(bfl, 'flux-pro-1.1');
+    let remote = {};
+    let intents = 0;
+    for await (const event of stage.connection.run(stage.job({ n: 3 }), forever)) {
+      if (event.type === 'intent' || event.type === 'accepted') remote = structuredClone(event.remote);
+      if (event.type === 'intent' && ++intents === 2) stage.double.faults.next('balance');
+      if (event.type === 'progress') break;
+    }
+    const ran = await stage.resume(stage.job({ n: 3 }), remote);
+    expect(ran.failure).toBeNull();
+    expect(seedsOf(ran.events)).toEqual([7]);
+    expect(ran.warnings).toEqual([
+      '2 of the pictures asked for are missing: The account at the provider is out of money.',
+    ]);
+    expect(stage.requests('POST')).toHaveLength(2);
+  });
+
+  it.each([
+    ['by the provider', bfl, 'flux-pro-1.1', 'model_gone', 'model_gone', true],
+    ['for its prompt', ideogram, 'ideogram-3', 'moderation_input', 'policy_block', false],
+    ['in an answer that says "done"', gemini, 'gemini-2.5-flash-image', 'moderation_input', 'policy_block', false],
+    ['after it was made', gemini, 'gemini-2.5-flash-image', 'moderation_output', 'safety_filter', false],
+    ['with an error', openai, 'gpt-image-1.5', 'moderation_output', 'safety_filter', false],
+  ] as const)('that was refused %s is so for whoever takes it up', async (_, provider, model, fault, code, refused) => {
+    const stage = await openAccount(provider, model);
+    stage.double.faults.next(fault);
+    const remote = await stage.killedAfter(stage.job(), 'intent', 2);
+    const posts = stage.requests('POST').length;
+    const ran = await stage.resume(stage.job(), remote);
+    expect(ran).toMatchObject({ refused, failure: { code } });
+    expect(ran.failure?.possiblyBilled).toBeUndefined();
+    expect(stage.connection.asked?.(remote)).toBe(!refused);
+    expect(stage.requests('POST')).toHaveLength(posts);
+  });
+
   it('needs its input picture no more once everything was asked', async () => {
     const stage = await openAccount(bfl, 'flux-pro-1.1');
     const remote = await stage.killedAfter(stage.job(), 'accepted');
