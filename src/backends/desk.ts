@@ -183,7 +183,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     }
     if (!ok(reply)) {
       const why = reply.status >= 500 && reply.body === undefined ? null : provider.refused(reply, 'submit');
-      if (why?.code === 'rate_limited') return after(waitOf(reply) ?? inSeconds(why.retryAfterSeconds), nth, busyFor);
+      if (why?.code === 'rate_limited') return after(waitOf(reply, why), nth, busyFor);
       told(order, reply, 'the provider refused a job');
       if (why === null) return reconcile(order, since, 'an unreadable answer', signal);
       throw refusalOf(why);
@@ -227,15 +227,17 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     return false;
   };
 
-  const waitOf = (reply: Reply): Millis | null => {
+  /** When to come back: some say so in the body only. */
+  const waitOf = (reply: Reply, { retryAfterSeconds }: Failure): Millis | null => {
     const said = reply.header('retry-after') ?? '';
     const ms = /^\d+(\.\d+)?$/.test(said) ? Number(said) * 1000 : Date.parse(said) - clock.now();
-    return ms > 0 ? ms : null;
+    if (ms > 0) return ms;
+    return retryAfterSeconds === undefined ? null : retryAfterSeconds * 1000;
   };
 
   /** Trouble with asking says nothing about the job, but it may say when to ask again. */
   const later = (reply: Reply | null): Outcome => {
-    const asked = reply === null ? null : waitOf(reply);
+    const asked = reply === null ? null : waitOf(reply, provider.refused(reply, 'poll'));
     return { state: 'running', ...(asked === null ? {} : { pauseMs: Math.min(asked, LONGEST_RETRY_AFTER_MS) }) };
   };
 
@@ -289,8 +291,6 @@ const DENIED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
 
 const busyFor = (retryAfterSeconds: number) =>
   new Refusal('rate_limited', 'The provider takes no more work from this account for now.', { retryAfterSeconds });
-/** Some say in the body when to come back. */
-const inSeconds = (seconds: number | undefined): Millis | null => (seconds === undefined ? null : seconds * 1_000);
 
 /** A refusal of the prompt is final; everything else that was refused began nothing and may be tried elsewhere. */
 const FINAL = new Set<Failure['code']>(['policy_block', 'safety_filter', 'node_lost']);

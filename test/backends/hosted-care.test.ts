@@ -80,6 +80,29 @@ describe('a busy minute', () => {
     expect(asked).toHaveLength(2);
   });
 
+  const throttled = (retry_after: number): Said => [
+    429,
+    { detail: 'Request was throttled.', status: 429, retry_after },
+  ];
+  const prediction = (status: string): Said => [200, { id: 'p1', status, output: ['http://127.0.0.1:1/x.png'] }];
+
+  it('is waited out as long as only the words of the answer ask for', async () => {
+    const stage = await openAccount(replicate, SCHNELL);
+    const said = [throttled(12), prediction('starting'), throttled(9), prediction('succeeded')];
+    const { asked, connection } = await saying(replicate, stage, said);
+    expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
+    expect(asked).toEqual(['POST', 'POST', 'GET', 'GET']);
+    expect(stage.clock.slept.map((ms) => Math.floor(ms / 1000))).toEqual([12, 0, 9]);
+  });
+
+  it('is none where they ask for more than half a minute', async () => {
+    const stage = await openAccount(replicate, SCHNELL);
+    const { asked, connection } = await saying(replicate, stage, [throttled(31)]);
+    const ran = await endOf(connection.run(stage.job(), forever));
+    expect(ran).toMatchObject({ refused: true, failure: { code: 'rate_limited', retryAfterSeconds: 31 } });
+    expect(asked).toEqual(['POST']);
+  });
+
   it('leaves nothing behind that looks like a job: whoever takes it up asks', async () => {
     const stage = await openAccount(bfl, 'flux-pro-1.1');
     stage.double.faults.next('rate_limited', { ms: 5_000 });

@@ -24,6 +24,7 @@ const Listed = z.object({
   input: z.record(z.string(), z.unknown()),
 });
 const List = z.object({ next: z.string().nullish(), results: z.array(z.unknown()) });
+const Throttled = z.object({ retry_after: z.number().positive() });
 
 /** The longest a prediction may take, from its creation on, should nobody be left to stop it. */
 const CANCEL_AFTER = '60m';
@@ -50,7 +51,11 @@ export const replicate: Provider = {
   poll: (reference) => ({ method: 'GET', path: at(reference) }),
   polled: outcomeOf,
   cancel: (reference) => ({ method: 'POST', path: `${at(reference)}/cancel` }),
-  refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply) : refusedBy(reply)),
+  refused(reply, stage) {
+    const { success, data } = Throttled.safeParse(reply.body);
+    if (reply.status === 429 && success) return { ...told('rate_limited'), retryAfterSeconds: data.retry_after };
+    return stage === 'poll' ? refusedPoll(reply) : refusedBy(reply);
+  },
   search: {
     call(from, to) {
       const between = { created_after: new Date(from).toISOString(), created_before: new Date(to).toISOString() };
