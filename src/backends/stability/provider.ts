@@ -12,6 +12,9 @@ const RATIOS = ['21:9', '16:9', '3:2', '5:4', '1:1', '4:5', '2:3', '9:16', '9:21
 /** 0 means "any" there. */
 const LARGEST_SEED = 4_294_967_294;
 const USUAL_STRENGTH = 0.6;
+const GUIDANCE = { least: 1, most: 10 } as const;
+/** What is wrong with the prompt or the input picture itself. */
+const STOPPED = ['content_moderation', 'public_figure'];
 const INPUTS = ['style_preset'];
 
 const Answer = z.object({ image: z.string().optional(), finish_reason: z.string() });
@@ -60,28 +63,36 @@ export const stability: Provider = {
   },
   refused(reply) {
     const { data } = Refused.safeParse(reply.body);
-    if (data?.name === 'content_moderation') return told('policy_block');
+    if (data !== undefined && STOPPED.includes(data.name)) return told('policy_block');
     return data?.name === 'payment_required' ? told('provider_balance') : refusedAtOnce(reply);
   },
 };
 
 function generation({ remote, params, initImage }: Order): Asked {
   const sd3 = remote.startsWith('sd3');
+  const guidance = sd3 && params.guidance !== null ? within(params.guidance) : null;
   const size = sizeOf(params);
   const shape = size === null || initImage !== null ? null : nearestRatio(size, RATIOS);
   return {
     path: `generate/${sd3 ? 'sd3' : encodeURIComponent(remote)}`,
     fields: {
       ...(sd3 && remote !== 'sd3' ? { model: remote } : {}),
-      ...(sd3 && params.guidance !== null ? { cfg_scale: params.guidance } : {}),
+      ...(guidance === null ? {} : { cfg_scale: guidance }),
       ...(sd3 && initImage !== null ? { mode: 'image-to-image' } : {}),
       ...(initImage === null ? {} : { image: blobOf(initImage), strength: params.strength ?? USUAL_STRENGTH }),
       ...(shape === null ? {} : { aspect_ratio: shape.ratio }),
     },
     ignored: sd3 ? [] : ['guidance'],
-    warnings: size === null || shape === null || shape.exact ? [] : [notThatShape(size, shape.ratio)],
+    warnings: [
+      ...(size === null || shape === null || shape.exact ? [] : [notThatShape(size, shape.ratio)]),
+      ...(guidance === null || guidance === params.guidance
+        ? []
+        : [`The provider does not take guidance ${params.guidance}; it was asked for ${guidance}.`]),
+    ],
   };
 }
+
+const within = (guidance: number): number => Math.min(GUIDANCE.most, Math.max(GUIDANCE.least, guidance));
 
 /** White is painted anew there as here. */
 function inpainting({ remote, initImage, mask }: Order): Asked {

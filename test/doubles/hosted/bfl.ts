@@ -17,12 +17,20 @@ interface Range {
 }
 const SIDES: Range = { least: 256, most: 1440, step: 32 };
 const SIDES_2: Range = { least: 64, most: 2048, step: 16 };
+const FILL = { steps: { least: 15, most: 50, step: 1 }, guidance: { least: 1.5, most: 100, step: 0 } };
 const NUMBERS: Readonly<Record<string, Readonly<Record<string, Range>>>> = {
   'flux-dev': { steps: { least: 1, most: 50, step: 1 }, guidance: { least: 1.5, most: 5, step: 0 } },
-  'flux-pro-1.0-fill': { steps: { least: 15, most: 50, step: 1 }, guidance: { least: 1.5, most: 100, step: 0 } },
+  'flux-pro-1.0-fill': FILL,
+  'flux-pro-1.0-expand': FILL,
+  'flux-pro-1.1-ultra': { image_prompt_strength: { least: 0, most: 1, step: 0 } },
+  'flux-2-flex': { steps: { least: 1, most: 50, step: 1 }, guidance: { least: 1.5, most: 10, step: 0 } },
 };
 const MODELS =
   /^(flux-pro-1\.1(-ultra)?|flux-dev|flux-pro-1\.0-(fill|expand)|flux-kontext-(pro|max)|flux-2-[a-z0-9-]+)$/;
+const REQUIRED = [
+  [/^flux-(2|kontext)-/, 'prompt'],
+  [/^flux-pro-1\.0-/, 'image'],
+] as const;
 const CREDITS = 4;
 
 export const bfl = (): Provider => ({
@@ -75,7 +83,7 @@ const routes = (house: House): readonly Route[] => [
 
 function read(body: Fields, model: string): Order {
   if (!MODELS.test(model)) throw new Refused(json(404, { detail: 'Not Found' }));
-  const ratio = text(body.aspect_ratio);
+  const ratio = text(body.aspect_ratio) || (model.endsWith('ultra') ? '16:9' : '');
   const size = ratio ? sizeOfRatio(ratio) : { width: 1024, height: 768 };
   const width = number(body.width, size.width);
   const height = number(body.height, size.height);
@@ -84,11 +92,14 @@ function read(body: Fields, model: string): Order {
     width: sides,
     height: sides,
     ...NUMBERS[model],
-    safety_tolerance: { least: 0, most: 6, step: 1 },
+    safety_tolerance: { least: 0, most: model.startsWith('flux-2') ? 5 : 6, step: 1 },
   })) {
     if (body[name] !== undefined && body[name] !== null) check(name, body[name], range);
   }
-  const format = body.output_format ?? 'jpeg';
+  const needed = REQUIRED.find(([models]) => models.test(model))?.[1];
+  if (needed !== undefined && typeof body[needed] !== 'string')
+    throw new Refused(invalid(needed, 'Field required', 'missing'));
+  const format = body.output_format ?? (model.startsWith('flux-kontext') ? 'png' : 'jpeg');
   if (format !== 'jpeg' && format !== 'png' && format !== 'webp')
     throw new Refused(invalid('output_format', "Input should be 'jpeg' or 'png'", 'enum'));
   if (body.prompt !== undefined && body.prompt !== null && typeof body.prompt !== 'string')

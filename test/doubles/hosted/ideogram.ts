@@ -9,6 +9,10 @@ import { worksOf } from './works.ts';
 const error = (status: number, words: string, more: Fields = {}): Answer => json(status, { error: words, ...more });
 const SEED_MAX = 2_147_483_647;
 const COST_USD_MICROS = 60_000;
+const RATIOS_3 = [
+  ...['1x1', '4x3', '3x4', '3x2', '2x3', '5x4', '4x5', '16x9', '9x16', '16x10', '10x16'],
+  ...['2x1', '1x2', '3x1', '1x3'],
+];
 
 export const ideogram = (): Provider => ({
   base: '',
@@ -61,7 +65,8 @@ const legacy = (house: House): SubmitRoute => ({
   read({ body }) {
     const asked = (body.image_request ?? {}) as Fields;
     const model = text(asked.model) || 'V_2';
-    if (!/^V_(1|2|2A)(_TURBO)?$/.test(model)) throw new Refused(error(400, `Invalid input: unknown model ${model}`));
+    if (!/^(V_(1|2|2A)(_TURBO)?|V_3|AUTO)$/.test(model))
+      throw new Refused(error(400, `Invalid input: unknown model ${model}`));
     const ratio = text(asked.aspect_ratio);
     if (ratio && !/^ASPECT_\d+_\d+$/.test(ratio)) throw new Refused(error(400, `Invalid input: aspect_ratio ${ratio}`));
     return read(asked, model, ratio.replace('ASPECT_', '').replace('_', ':'));
@@ -72,10 +77,14 @@ const legacy = (house: House): SubmitRoute => ({
 const v3 = (house: House): SubmitRoute => ({
   role: 'submit',
   method: 'POST',
-  path: /^\/v1\/ideogram-v3\/(?:generate|remix|edit)$/,
-  read({ body, encoding }) {
-    if (encoding !== 'form') throw new Refused(error(400, 'Invalid input: expected multipart/form-data'));
-    return read(body, 'ideogram-v3', text(body.aspect_ratio).replace('x', ':'));
+  path: /^\/v1\/ideogram-v3\/(?<action>generate|remix|edit)$/,
+  read({ body, encoding }, { action }) {
+    if (encoding !== 'form' && action !== 'generate')
+      throw new Refused(error(400, 'Invalid input: expected multipart/form-data'));
+    const ratio = text(body.aspect_ratio);
+    if (ratio !== '' && !RATIOS_3.includes(ratio))
+      throw new Refused(error(400, `Invalid input: aspect_ratio ${ratio}`));
+    return read(body, 'ideogram-v3', ratio.replace('x', ':'));
   },
   answer: (job, call) => synchronous(house, job, call),
 });

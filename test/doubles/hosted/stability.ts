@@ -10,6 +10,15 @@ const error = (status: number, name: string, ...errors: readonly string[]): Answ
   json(status, { id: '8f1c7a0b3d', name, errors });
 const bad = (...errors: readonly string[]) => error(400, 'bad_request', ...errors);
 const RATIOS = ['21:9', '16:9', '3:2', '5:4', '1:1', '4:5', '2:3', '9:16', '9:21'];
+const SD3 = [
+  'sd3.5-large',
+  'sd3.5-large-turbo',
+  'sd3.5-medium',
+  'sd3.5-flash',
+  'sd3-large',
+  'sd3-large-turbo',
+  'sd3-medium',
+];
 const BODY_MAX = 10 * 1024 * 1024;
 const SEED_MAX = 4_294_967_294;
 
@@ -72,6 +81,11 @@ function read({ body, encoding, headers }: Call, service: string): Order {
   const format = text(body.output_format) || 'png';
   const isFormat = format === 'png' || format === 'jpeg' || format === 'webp';
   if (!isFormat) wrong.push('output_format: must be one of jpeg, png, webp');
+  const [cfg, strength] = [number(body.cfg_scale, 4), number(body.strength, 0.5)];
+  if (!(cfg >= 1 && cfg <= 10)) wrong.push('cfg_scale: must be between 1 and 10');
+  if (!(strength >= 0 && strength <= 1)) wrong.push('strength: must be between 0 and 1');
+  if (service === 'sd3' && body.model !== undefined && !SD3.includes(text(body.model)))
+    wrong.push(`model: must be one of ${SD3.join(', ')}`);
   if (body.mode === 'image-to-image' && (!('image' in body) || !('strength' in body)))
     wrong.push('image, strength: required when mode is image-to-image');
   if (service === 'inpaint' && !('image' in body)) wrong.push('image: required');
