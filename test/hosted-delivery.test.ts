@@ -15,6 +15,8 @@ import { fastClock, realSystem } from './harness/system.ts';
 const KEY = 'dk_delivery';
 const MODELS = `models:
   flux: {name: FLUX, kind: image, capabilities: [text-to-image, seed], price: 2, limits: {multiple_of: 32, max_n: 4}, defaults: {width: 512}, routes: [{backend: bfl, remote: flux-dev}]}
+  clip: {name: Clip, kind: video, capabilities: [text-to-video], price: {per_second: 2}, limits: {multiple_of: 8, max_n: 1, seconds: [5, 9]}, defaults: {width: 1280, height: 720, inputs: {seconds: 5}}, routes: [{backend: luma, remote: ray-2}]}
+  loose-clip: {name: Clip, kind: video, capabilities: [text-to-video], price: {per_second: 2}, limits: {multiple_of: 8, max_n: 1}, defaults: {width: 1280, height: 720, inputs: {seconds: 5}}, routes: [{backend: luma, remote: ray-2}]}
 `;
 
 let folder: string;
@@ -25,7 +27,7 @@ const double = (kind: HostedKind) => doubles.get(kind) as HostedDouble;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'darkroom-delivery-'));
   const clock = fastClock(20);
-  for (const kind of ['bfl'] as const) doubles.set(kind, await startHosted(kind, { clock }));
+  for (const kind of ['bfl', 'luma'] as const) doubles.set(kind, await startHosted(kind, { clock }));
   const accounts = [...doubles].map(
     ([kind, { key, url }]) => `  - {id: ${kind}, kind: ${kind}, token: "${key}", base_url: "${url}"}\n`,
   );
@@ -74,5 +76,37 @@ describe('several pictures, each a job of its own at the provider', () => {
       [1, 8],
       [2, 9],
     ]);
+  });
+});
+
+describe('a clip', () => {
+  const balance = async () =>
+    (await (await fetch(`${darkroom.url}/v1/credits`, { headers })).json()) as { balance: number; reserved: number };
+  const sent = () =>
+    double('luma').log.flatMap((one) => (one.what === 'request' && one.method === 'POST' ? [one.body] : []));
+
+  it.each([
+    [{}, '5s', 10],
+    [{ seconds: 9 }, '9s', 18],
+  ])('is charged for the seconds that were asked for and made: %j', async (inputs, duration, credits) => {
+    const g = await ask({ model: 'clip', inputs });
+    expect(g).toMatchObject({ status: 'succeeded', credits_charged: credits });
+    expect(sent()).toEqual([expect.objectContaining({ duration })]);
+    expect(await balance()).toMatchObject({ balance: 1000 - credits, reserved: 0 });
+  });
+
+  it.each([8, 400])('of a length that is not made (%i s) is refused at the door', async (seconds) => {
+    const refused = await ask({ model: 'clip', inputs: { seconds } });
+    expect(refused).toMatchObject({
+      error: { code: 'invalid_request', details: [{ path: 'inputs.seconds', message: 'expected 5 or 9 for clip' }] },
+    });
+    expect(sent()).toEqual([]);
+  });
+
+  it('of a length that is not made costs nothing where the catalog does not know the lengths', async () => {
+    const g = await ask({ model: 'loose-clip', inputs: { seconds: 400 } });
+    expect(g).toMatchObject({ status: 'failed', credits_charged: 0, error: { code: 'unsupported_input' } });
+    expect(sent()).toEqual([]);
+    expect(await balance()).toMatchObject({ balance: 1000, reserved: 0 });
   });
 });

@@ -1,5 +1,5 @@
-// What was asked for, in the words of a provider that knows fewer of them: the nearest shape it makes, the nearest length
-// it makes, and what it takes no notice of. Whatever differs from the wish becomes a warning, never silence.
+// What was asked for, in the words of a provider that knows fewer of them: the nearest shape it makes, and what it
+// takes no notice of. Whatever differs from the wish becomes a warning, never silence; a length is kept to or refused.
 
 import type { Params } from '../domain/params.ts';
 import { Refusal } from './backend.ts';
@@ -51,8 +51,17 @@ const NAMES: Readonly<Record<Ignorable, string>> = {
   strength: 'strength',
 };
 
-/** A warning for each of these that was given, and for each of `inputs` that the provider does not know. */
+/** How a clip's length is asked for: `inputs.seconds`, or `inputs.duration`. */
+export const LENGTH_INPUTS = ['seconds', 'duration'];
+
+/**
+ * A warning for each of these that was given, and for each of `inputs` that the provider does not know. A length is paid
+ * for by the second, so it is refused rather than left out.
+ */
 export function leftOut(params: Params, ignored: readonly Ignorable[], known: readonly string[] = []): string[] {
+  const length = LENGTH_INPUTS.find((name) => params.inputs[name] !== undefined && !known.includes(name));
+  if (length !== undefined)
+    throw new Refusal('unsupported_input', `The provider is told no length here; leave inputs.${length} out.`);
   const fields = ignored.filter((field) => params[field] !== null && params[field] !== '').map((field) => NAMES[field]);
   const inputs = Object.keys(params.inputs).filter((name) => !known.includes(name));
   return [...fields, ...inputs.map((name) => `inputs.${name}`)].map(
@@ -60,24 +69,14 @@ export function leftOut(params: Params, ignored: readonly Ignorable[], known: re
   );
 }
 
-/** How a clip's length is asked for: `inputs.seconds`, or `inputs.duration`. */
-export const LENGTH_INPUTS = ['seconds', 'duration'];
-
-/** The length the provider makes that is nearest to the one asked for, the shorter of two. `lengths` go up. */
-export function lengthOf(
-  { inputs }: Params,
-  lengths: readonly number[],
-  usual: number,
-): { readonly seconds: number; readonly warnings: readonly string[] } {
+/** The length that was asked for, which must be one the provider makes: it is what is paid for. Unasked, the one nearest to `usual`. */
+export function lengthOf({ inputs }: Params, lengths: readonly number[], usual: number): number {
   const given = inputs.seconds ?? inputs.duration;
-  if (given === undefined) return { seconds: usual, warnings: [] };
-  const wanted = typeof given === 'string' ? Number(given.replace(/s$/, '')) : Number(given);
-  if (typeof given === 'boolean' || !Number.isFinite(wanted) || wanted <= 0)
-    throw new Refusal('unsupported_input', 'The length of a clip is a number of seconds.');
-  const seconds = nearest(lengths, (one) => Math.abs(one - wanted));
-  const warnings =
-    seconds === wanted ? [] : [`The provider makes no clip of ${wanted} s; it was asked for ${seconds} s.`];
-  return { seconds, warnings };
+  if (given === undefined) return nearest(lengths, (one) => Math.abs(one - usual));
+  const wanted = typeof given === 'string' ? Number(given.replace(/s$/, '')) : given;
+  const made = lengths.find((one) => one === wanted);
+  if (made !== undefined) return made;
+  throw new Refusal('unsupported_input', `The provider makes clips of ${lengths.join(', ')} s.`);
 }
 
 export function refuseLoras({ loras }: Params): void {

@@ -3,7 +3,7 @@
 import { HOSTED_BACKENDS, type Model, normalizeModelName, type Recipe } from '../domain/model.ts';
 import type { ModelId } from '../domain/units.ts';
 import { DEFAULT_WORKFLOW, type RouteText } from './models-file.ts';
-import { sideMisfit } from './size.ts';
+import { lengthMisfit, sideMisfit } from './size.ts';
 import type { Workflows } from './workflow.ts';
 
 export type Complain = (path: readonly PropertyKey[], message: string) => void;
@@ -22,6 +22,10 @@ export function checkDefaults({ defaults, limits }: Model, complain: Complain): 
   }
   if (steps !== null && steps > limits.maxSteps)
     complain(['defaults', 'steps'], `expected at most limits.max_steps (${limits.maxSteps})`);
+  for (const [name, value] of Object.entries(defaults.inputs)) {
+    const wrong = lengthMisfit(name, value, limits);
+    if (wrong !== null) complain(['defaults', 'inputs', name], `${wrong} of limits.seconds`);
+  }
 }
 
 export function checkFallback(model: Model, models: ReadonlyMap<ModelId, Model>, complain: Complain): void {

@@ -71,6 +71,7 @@ const ModelText = z.strictObject({
       multiple_of: z.int().min(1).max(512).optional(),
       max_n: z.int().min(1).max(8).optional(),
       max_steps: z.int().min(1).max(1000).optional(),
+      seconds: z.array(z.number().positive().max(3600)).min(1).max(100).optional(),
     })
     .default({}),
   defaults: z

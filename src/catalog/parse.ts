@@ -96,6 +96,7 @@ function toLimits({ limits, defaults }: ModelText, routes: readonly Route[], rec
     multipleOf: limits.multiple_of ?? 8,
     maxN: limits.max_n ?? 8,
     maxSteps: limits.max_steps ?? (steppable ? 150 : 0),
+    ...(limits.seconds === undefined ? {} : { seconds: limits.seconds }),
   };
 }
 

@@ -7,7 +7,7 @@ import { type Detail, type FailureCode, GatewayError } from '../domain/failure.t
 import type { Capability, Model, Recipe, Route, Slot } from '../domain/model.ts';
 import type { InputRef, InputValue, OutputOptions, Params } from '../domain/params.ts';
 import { type Recipes, recipeFor, routesFor } from './routes.ts';
-import { resolveSize } from './size.ts';
+import { lengthMisfit, resolveSize } from './size.ts';
 import { isRequestField, misfit } from './workflow.ts';
 
 export interface InputPictures {
@@ -185,7 +185,9 @@ function resolveInputs(model: Model, recipes: readonly Recipe[], given: Inputs):
     const slot = slots.get(name) ?? slotOf(name, Object.hasOwn(usual, name) ? usual[name] : undefined);
     const wrong =
       slot === null ? unknownInput(model, [...new Set([...slots.keys(), ...Object.keys(usual)])]) : misfit(slot, value);
-    return wrong === null ? [] : [{ path: `inputs.${name}`, message: wrong }];
+    const length = lengthMisfit(name, value, model.limits);
+    const message = wrong ?? (length === null ? null : `${length} for ${model.id}`);
+    return message === null ? [] : [{ path: `inputs.${name}`, message }];
   });
   const filled = [...slots.values()].flatMap((s) => (s.default === null ? [] : [[s.name, s.default] as const]));
   const inputs = { ...Object.fromEntries(filled), ...usual, ...given };

@@ -1,10 +1,10 @@
-// How big the picture becomes. Three exclusive ways to ask; a ratio keeps the default's pixel count; what is asked is
-// kept or refused, never clamped. Only a size that nobody asked for may be fitted.
+// How big the picture and how long the clip becomes. Three exclusive ways to ask for a size; a ratio keeps the default's
+// pixel count; what is asked is kept or refused, never clamped. Only a size that nobody asked for may be fitted.
 
 import type { GenerationRequest } from '../contract/generations.ts';
 import type { Detail } from '../domain/failure.ts';
 import type { Limits, Model } from '../domain/model.ts';
-import type { InputRef } from '../domain/params.ts';
+import type { InputRef, InputValue } from '../domain/params.ts';
 
 export interface Size {
   readonly width: number | null;
@@ -90,4 +90,11 @@ export function sideMisfit(value: number, { minSide, maxSide, multipleOf }: Limi
   if (value < minSide) return `expected at least ${minSide}`;
   if (value > maxSide) return `expected at most ${maxSide}`;
   return value % multipleOf === 0 ? null : `expected a multiple of ${multipleOf}`;
+}
+
+/** Why an input is no length of a clip that is made, in words beginning with "expected"; null when it is one, or no length. */
+export function lengthMisfit(name: string, value: InputValue, { seconds }: Limits): string | null {
+  if (seconds === undefined || (name !== 'seconds' && name !== 'duration') || seconds.includes(Number(value)))
+    return null;
+  return `expected ${seconds.slice(0, -1).join(', ')}${seconds.length > 1 ? ' or ' : ''}${seconds.at(-1)}`;
 }

@@ -68,6 +68,8 @@ export interface Limits {
   readonly multipleOf: number;
   readonly maxN: number;
   readonly maxSteps: number;
+  /** The lengths of clips it makes, where it does not make any (`inputs.seconds` or `inputs.duration`). */
+  readonly seconds?: readonly number[];
 }
 
 export interface Defaults {

@@ -329,6 +329,23 @@ describe('a stop while the answer to the submit is out', () => {
   });
 });
 
+describe('a length', () => {
+  it.each([
+    ['seconds', bfl, 'flux-pro-1.1'],
+    ['duration', fal, 'fal-ai/kling-video'],
+    ['seconds', replicate, 'minimax/video-01'],
+    ['seconds', gemini, 'gemini-2.5-flash-image'],
+  ] as const)(
+    'that a provider cannot be told (%s) is no clip of another, which would be paid for',
+    async (name, provider, model) => {
+      const stage = await openAccount(provider, model);
+      const ran = await stage.run(stage.job({ inputs: { [name]: 7 } }));
+      expect(ran).toMatchObject({ refused: true, failure: { code: 'unsupported_input' } });
+      expect(stage.requests()).toEqual([]);
+    },
+  );
+});
+
 describe('a refusal', () => {
   const refused = (provider: Provider, status: number, body: unknown) =>
     provider.refused({ status, header: () => null, body }, 'submit').code;

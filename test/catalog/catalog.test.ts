@@ -191,6 +191,12 @@ describe('a bad models.yaml is refused with its line', () => {
       /^models\.yaml:7: models\.glow\.defaults\.width: expected a multiple of 16$/m,
     ],
     [
+      'a default length that is not made',
+      'max_n: 4}',
+      'max_n: 4, seconds: [5, 9]}\n    defaults: {inputs: {seconds: 6}}',
+      /^models\.yaml:7: models\.glow\.defaults\.inputs\.seconds: expected 5 or 9 of limits\.seconds$/m,
+    ],
+    [
       'a default input without a slot',
       'max_n: 4}',
       'max_n: 4}\n    defaults: {inputs: {colour: 1}}',

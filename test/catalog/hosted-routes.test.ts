@@ -80,6 +80,16 @@ describe('video', () => {
       expect(price({ inputs: { seconds: 9 } }), model.id).toBe(model.price.perSecond * 9);
     }
   });
+  test('every length that may be asked for is made, and no other may be asked for', async () => {
+    for (const [model, route] of clips()) {
+      const provider = await providerOf(route);
+      const { seconds = [] } = model.limits;
+      expect(seconds, model.id).not.toEqual([]);
+      for (const length of seconds) await provider.submit(orderOf(model, route, { inputs: { seconds: length } }));
+      for (const length of [0, 2.5, 11, 100_000])
+        expect(() => orderOf(model, route, { inputs: { seconds: length } }), `${length}`).toThrow(/inputs\.seconds/);
+    }
+  });
   test('the length that is asked for reaches the provider, and no frame is dearer than the price is for', async () => {
     for (const [model, route] of clips()) {
       const provider = await providerOf(route);

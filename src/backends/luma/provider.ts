@@ -80,13 +80,13 @@ interface Submit {
 function clip(order: Order): Submit {
   const { params } = order;
   const shape = shapeOf(order);
-  const length = lengthOf(params, LENGTHS, 5);
+  const seconds = lengthOf(params, LENGTHS, 5);
   const size = sizeOf(params);
   const first = addressOf(order);
   const json = {
     model: order.remote,
     prompt: params.prompt,
-    duration: `${length.seconds}s`,
+    duration: `${seconds}s`,
     ...(size === null ? {} : { aspect_ratio: shape.ratio, resolution: resolutionOf(size) }),
     ...(first === null ? {} : { keyframes: { frame0: { type: 'image', url: first } } }),
   };
@@ -94,7 +94,6 @@ function clip(order: Order): Submit {
     call: { method: 'POST', path: '/generations/video', json },
     warnings: [
       ...leftOut(params, ['negativePrompt', 'steps', 'guidance', 'sampler', 'scheduler', 'strength'], LENGTH_INPUTS),
-      ...length.warnings,
       ...shape.warnings,
     ],
   };

@@ -69,19 +69,19 @@ const about = (method: 'GET' | 'DELETE', id: unknown): Call => ({
 async function clip(order: Order) {
   const { params, initImage } = order;
   const able = abilitiesOf(order.remote, initImage === null ? 'text_to_video' : 'image_to_video');
-  const length = lengthOf(params, able.lengths, LENGTH);
+  const duration = lengthOf(params, able.lengths, LENGTH);
   const first = initImage === null ? {} : { promptImage: await pictureUri(initImage) };
-  return call(order, able, { ...first, duration: length.seconds }, [...length.warnings]);
+  return call(order, able, { ...first, duration });
 }
 
 async function picture(order: Order) {
   const { initImage } = order;
   const able = abilitiesOf(order.remote, 'text_to_image');
   const from = initImage === null ? {} : { referenceImages: [{ uri: await pictureUri(initImage) }] };
-  return call(order, able, from, []);
+  return call(order, able, from);
 }
 
-function call(order: Order, able: ReturnType<typeof abilitiesOf>, more: object, warnings: readonly string[]) {
+function call(order: Order, able: ReturnType<typeof abilitiesOf>, more: object) {
   const { params, seed, remote } = order;
   const size = sizeOf(params);
   const { ratio, exact } = ratioFor(size, able.ratios);
@@ -102,7 +102,6 @@ function call(order: Order, able: ReturnType<typeof abilitiesOf>, more: object, 
         able.negative ? ignored : ['negativePrompt', ...ignored],
         able.lengths.length ? LENGTH_INPUTS : [],
       ),
-      ...warnings,
       ...(size === null || exact ? [] : [notThatShape(size, ratio.replace(':', 'x'))]),
     ],
   };
