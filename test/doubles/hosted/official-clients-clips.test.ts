@@ -83,6 +83,21 @@ describe("Runway's client", () => {
   });
 });
 
+describe("what Runway's types demand is demanded", () => {
+  const lacking = { model: 'gen4.5', promptText: prompt, ratio: '1280:720' } as const;
+
+  it.each([
+    ['textToVideo', lacking, 'duration'],
+    ['textToVideo', { ...lacking, ratio: '960:960', duration: 5 }, 'ratio'],
+    ['imageToVideo', { ...lacking, promptText: undefined, duration: 5, promptImage: PNG_URL }, 'promptText'],
+    ['textToImage', { ...lacking, model: 'gen4_image_turbo' }, 'referenceImages'],
+  ] as const)('%s without %j', async (kind, body, field) => {
+    await using double = await startHosted('runway');
+    const error = await errorOf(runwayOf(double)[kind].create(body as never));
+    expect(error).toMatchObject({ status: 400, error: { issues: [{ path: [field] }] } });
+  });
+});
+
 describe("Luma's client", () => {
   const asked = { model: 'ray-2', prompt, duration: '5s', aspect_ratio: '16:9', resolution: '720p' } as const;
   const ended = async ({ generations }: LumaAI, id: string | undefined) => {

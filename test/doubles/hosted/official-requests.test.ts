@@ -10,6 +10,7 @@ import { luma } from '../../../src/backends/luma/provider.ts';
 import { openai } from '../../../src/backends/openai/provider.ts';
 import type { Provider } from '../../../src/backends/provider.ts';
 import { replicate } from '../../../src/backends/replicate/provider.ts';
+import { abilitiesOf } from '../../../src/backends/runway/models.ts';
 import { runway } from '../../../src/backends/runway/provider.ts';
 import { together } from '../../../src/backends/together/provider.ts';
 import type { Params } from '../../../src/domain/params.ts';
@@ -25,6 +26,7 @@ import {
   runwayOf,
   togetherOf,
 } from './official-clients.ts';
+import { RUNWAY_RATIOS } from './runway-ratios.ts';
 
 interface Pair {
   readonly provider: Provider;
@@ -373,4 +375,8 @@ describe("an adapter sends what the provider's own client would", () => {
     expect(stage.body()).toMatchObject({ quality: 'low' });
     expect(stage.body()).not.toHaveProperty('moderation');
   });
+});
+
+it.each(RUNWAY_RATIOS)("Runway's %s knows every frame of %s", (path, model, ratios) => {
+  expect([...abilitiesOf(model, path).ratios].sort()).toEqual([...ratios].sort());
 });

@@ -5,6 +5,7 @@ import type { TextToVideoCreateResponse } from '@runwayml/sdk/resources/text-to-
 import { type Answer, type Call, type Fields, json, number, Refused, text, whole } from './call.ts';
 import type { Job, Order, Phase } from './jobs.ts';
 import { bearer, type House, type JobRoute, type Provider, type SubmitRoute } from './provider.ts';
+import { RUNWAY_RATIOS } from './runway-ratios.ts';
 import { worksOf } from './works.ts';
 
 const error = (status: number, words: string, more: Fields = {}): Answer => json(status, { error: words, ...more });
@@ -60,8 +61,13 @@ function read({ body }: Call, kind: string): Order {
   if (kind !== 'image_to_video' && (prompt === '' || prompt.length > 1000))
     throw refuse('promptText', 'Must have between 1 and 1000 characters');
   if (kind === 'image_to_video' && body.promptImage === undefined) throw refuse('promptImage', 'Required');
-  const [, w = '', h = ''] = /^(\d+):(\d+)$/.exec(text(body.ratio)) ?? [];
-  if (!w) throw refuse('ratio', 'Must look like 1280:720');
+  if (model === 'gen4.5' && prompt === '') throw refuse('promptText', 'Required');
+  if (model === 'gen4.5' && body.duration === undefined) throw refuse('duration', 'Required');
+  if (model === 'gen4_image_turbo' && !Array.isArray(body.referenceImages)) throw refuse('referenceImages', 'Required');
+  const ratio = text(body.ratio);
+  const ratios = RUNWAY_RATIOS.find(([one, name]) => one === kind && name === model)?.[2];
+  if (ratios && !ratios.includes(ratio)) throw refuse('ratio', `Must be one of ${ratios.join(', ')}`);
+  const [, w = '1280', h = '720'] = /^(\d+):(\d+)$/.exec(ratio) ?? [];
   if (kind !== 'text_to_image' && body.duration !== undefined && !whole(number(body.duration, 5), 2, 10))
     throw refuse('duration', 'Must be between 2 and 10');
   if (body.seed !== undefined && !whole(number(body.seed, 0), 0, 4_294_967_295)) throw refuse('seed', 'Out of range');
