@@ -4,34 +4,23 @@
 // cancelling, and destroys one that is finished.
 
 import { z } from 'zod';
-import { MODERATED, mustBeAbout, PENNILESS, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import {
-  LENGTH_INPUTS,
-  leftOut,
-  lengthOf,
-  nearest,
-  nearestRatio,
-  notThatShape,
-  refuseLoras,
-  type Size,
-  sizeOf,
-} from '../asked.ts';
+import { MODERATED, mustBeAbout, readReply, told } from '../answered.ts';
+import { LENGTH_INPUTS, leftOut, lengthOf, nearest, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
+import { keptAt, refuseBeyondFrames, refusedInWords } from '../at-an-address.ts';
 import { Refusal } from '../backend.ts';
-import type { Call, Order, Outcome, Provider, Reply } from '../provider.ts';
+import type { Call, Order, Outcome, Provider } from '../provider.ts';
 
 const RATIOS = ['1:1', '16:9', '9:16', '4:3', '3:4', '21:9', '9:21'];
 const LENGTHS = [5, 9];
 /** The height of each at 16:9. */
 const RESOLUTIONS = { '540p': 540, '720p': 720, '1080p': 1080, '4k': 2160 } as const;
 
-const Begun = z.object({ id: z.string().regex(/^[\w-]{1,100}$/) });
 const Generation = z.object({
   id: z.string(),
   state: z.string(),
   failure_reason: z.string().nullish(),
   assets: z.object({ video: z.string().nullish(), image: z.string().nullish() }).nullish(),
 });
-const Trouble = z.object({ detail: z.string() });
 
 export const luma: Provider = {
   kind: 'luma',
@@ -43,17 +32,11 @@ export const luma: Provider = {
   most: () => 1,
 
   submit(order) {
-    refuseLoras(order.params);
-    if (order.mask !== null) throw new Refusal('unsupported_input', 'The provider takes no mask.');
-    if (order.job.kind === 'audio') throw new Refusal('unsupported_input', 'The provider makes no sound.');
+    refuseBeyondFrames(order);
     return order.job.kind === 'video' ? clip(order) : picture(order);
   },
 
-  begun: (reply) => ({ reference: { id: readReply(Begun, reply).id } }),
-  poll: ({ id }) => about('GET', id),
-  cancel: ({ id }) => about('DELETE', id),
-  cancelDestroys: true,
-
+  ...keptAt('/generations'),
   polled(reply, reference): Outcome {
     const { id, state, failure_reason, assets } = readReply(Generation, reply);
     mustBeAbout(id, reference.id);
@@ -64,13 +47,8 @@ export const luma: Provider = {
     return { state: 'done', results: url ? [{ url }] : [] };
   },
 
-  refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply) : (explained(reply) ?? refusedSubmit(reply))),
+  refused: refusedInWords('detail'),
 };
-
-const about = (method: 'GET' | 'DELETE', id: unknown): Call => ({
-  method,
-  path: `/generations/${encodeURIComponent(String(id))}`,
-});
 
 interface Submit {
   readonly call: Call;
@@ -138,12 +116,4 @@ function shapeOf({ params }: Order): { readonly ratio: string | null; readonly w
 function resolutionOf({ width, height }: Size): string {
   const side = Math.sqrt((width * height * 9) / 16);
   return nearest(Object.entries(RESOLUTIONS), ([, one]) => Math.abs(one - side))[0];
-}
-
-/** A 400 says in words only whether it was the money, the prompt or a parameter. */
-function explained({ status, body }: Reply) {
-  const { data } = Trouble.safeParse(body);
-  if (status !== 400 || data === undefined) return null;
-  if (MODERATED.test(data.detail)) return told('policy_block');
-  return PENNILESS.test(data.detail) ? told('provider_balance') : null;
 }

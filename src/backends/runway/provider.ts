@@ -2,10 +2,10 @@
 // one that is done; questions come no more often than every five seconds; a moderated task costs as much as any other.
 
 import { z } from 'zod';
-import { MODERATED, mustBeAbout, PENNILESS, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, refuseLoras, sizeOf } from '../asked.ts';
-import { Refusal } from '../backend.ts';
-import type { Call, Order, Outcome, Provider, Reply } from '../provider.ts';
+import { mustBeAbout, readReply, told } from '../answered.ts';
+import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, sizeOf } from '../asked.ts';
+import { keptAt, refuseBeyondFrames, refusedInWords } from '../at-an-address.ts';
+import type { Call, Order, Outcome, Provider } from '../provider.ts';
 import { abilitiesOf, ratioFor } from './models.ts';
 import { pictureUri } from './pictures.ts';
 
@@ -14,7 +14,6 @@ const VERSION = '2024-11-06';
 const SEEDS = 2 ** 32;
 const LENGTH = 5;
 
-const Begun = z.object({ id: z.string().regex(/^[\w-]{1,100}$/) });
 const Task = z.object({
   id: z.string(),
   status: z.string(),
@@ -22,7 +21,6 @@ const Task = z.object({
   failureCode: z.string().nullish(),
   output: z.array(z.string()).nullish(),
 });
-const Trouble = z.object({ error: z.string() });
 
 export const runway: Provider = {
   kind: 'runway',
@@ -36,17 +34,11 @@ export const runway: Provider = {
   most: () => 1,
 
   async submit(order) {
-    refuseLoras(order.params);
-    if (order.mask !== null) throw new Refusal('unsupported_input', 'The provider takes no mask.');
-    if (order.job.kind === 'audio') throw new Refusal('unsupported_input', 'The provider is asked for no sound here.');
+    refuseBeyondFrames(order);
     return order.job.kind === 'video' ? clip(order) : picture(order);
   },
 
-  begun: (reply) => ({ reference: { id: readReply(Begun, reply).id } }),
-  poll: ({ id }) => about('GET', id),
-  cancel: ({ id }) => about('DELETE', id),
-  cancelDestroys: true,
-
+  ...keptAt('/v1/tasks'),
   polled(reply, reference): Outcome {
     const task = readReply(Task, reply);
     mustBeAbout(task.id, reference.id);
@@ -58,13 +50,8 @@ export const runway: Provider = {
     return { state: 'running' };
   },
 
-  refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply) : (explained(reply) ?? refusedSubmit(reply))),
+  refused: refusedInWords('error'),
 };
-
-const about = (method: 'GET' | 'DELETE', id: unknown): Call => ({
-  method,
-  path: `/v1/tasks/${encodeURIComponent(String(id))}`,
-});
 
 async function clip(order: Order) {
   const { params, initImage } = order;
@@ -111,12 +98,4 @@ function failureOf(code: string) {
   if (/^(SAFETY\.INPUT|INPUT_PREPROCESSING\.SAFETY)/.test(code)) return told('policy_block');
   if (code.startsWith('SAFETY')) return told('safety_filter');
   return told(/^(INPUT_PREPROCESSING|ASSET)\./.test(code) ? 'unsupported_input' : 'model_error');
-}
-
-/** A 400 says in words only whether it was the money or the prompt; with `issues` it is a parameter. */
-function explained({ status, body }: Reply) {
-  const { data } = Trouble.safeParse(body);
-  if (status !== 400 || data === undefined) return null;
-  if (MODERATED.test(data.error)) return told('policy_block');
-  return PENNILESS.test(data.error) ? told('provider_balance') : null;
 }

@@ -1,0 +1,44 @@
+// For providers that keep a job at an address of its own: a GET asks about it, a DELETE cancels it, and destroys it when
+// it is finished. What went wrong with a submit they say in one sentence only.
+
+import { z } from 'zod';
+import { MODERATED, PENNILESS, readReply, refusedPoll, refusedSubmit, told } from './answered.ts';
+import { refuseLoras } from './asked.ts';
+import { Refusal } from './backend.ts';
+import type { Order, Provider, Reply } from './provider.ts';
+
+const Begun = z.object({ id: z.string().regex(/^[\w-]{1,100}$/) });
+
+/** `folder`: of the addresses. */
+export function keptAt(
+  folder: string,
+): Pick<Provider, 'begun' | 'cancelDestroys'> & Required<Pick<Provider, 'poll' | 'cancel'>> {
+  const addressOf = (id: unknown): string => `${folder}/${encodeURIComponent(String(id))}`;
+  return {
+    begun: (reply) => ({ reference: { id: readReply(Begun, reply).id } }),
+    poll: ({ id }) => ({ method: 'GET', path: addressOf(id) }),
+    cancel: ({ id }) => ({ method: 'DELETE', path: addressOf(id) }),
+    cancelDestroys: true,
+  };
+}
+
+/** `field`: the one with the sentence, which alone tells whether it was the money, the prompt or a parameter. */
+export const refusedInWords =
+  (field: string): Provider['refused'] =>
+  (reply, stage) =>
+    stage === 'poll' ? refusedPoll(reply) : (explained(reply, field) ?? refusedSubmit(reply));
+
+function explained({ status, body }: Reply, field: string) {
+  const { data } = z.record(z.string(), z.unknown()).safeParse(body);
+  const sentence = data?.[field];
+  if (status !== 400 || typeof sentence !== 'string') return null;
+  if (MODERATED.test(sentence)) return told('policy_block');
+  return PENNILESS.test(sentence) ? told('provider_balance') : null;
+}
+
+/** Throws Refusal for what would make another clip or picture if it were left out. */
+export function refuseBeyondFrames({ job, params, mask }: Order): void {
+  refuseLoras(params);
+  if (mask !== null) throw new Refusal('unsupported_input', 'The provider takes no mask.');
+  if (job.kind === 'audio') throw new Refusal('unsupported_input', 'The provider is asked for no sound here.');
+}
