@@ -4,12 +4,21 @@ import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { bfl } from '../../src/backends/bfl/provider.ts';
 import { openAccount, type StageOptions } from './hosted-account.ts';
-import { describePolled, PAID_REFUSAL } from './hosted-polled.ts';
+import { describePolled, describeUnserved, PAID_REFUSAL, type Polled } from './hosted-polled.ts';
 
 const open = (remote = 'flux-pro-1.1', options: StageOptions = {}) => openAccount(bfl, remote, options);
 const bytes = (base64: unknown) => Buffer.from(String(base64), 'base64');
 
-describePolled({ provider: bfl, remote: 'flux-pro-1.1', kind: 'image', own: PAID_REFUSAL });
+const ACCOUNT: Polled = {
+  provider: bfl,
+  remote: 'flux-pro-1.1',
+  kind: 'image',
+  own: PAID_REFUSAL,
+  says: ['moderation_input', /Derivative Works Filter/],
+  withholds: 'moderation_output',
+};
+
+describePolled(ACCOUNT);
 
 describe('a task', () => {
   it('is asked for in the words of the model, and its picture is fetched without the key', async () => {
@@ -118,38 +127,13 @@ describe('parameters', () => {
     const pixels = await mask.greyscale().raw().toBuffer();
     expect([pixels[0], pixels.at(-1)]).toEqual([255, 0]);
   });
-
-  it.each([
-    ['a mask', 'flux-pro-1.1', ['init_image', 'mask'], {}],
-    ['no picture to paint on', 'flux-pro-1.0-fill', [], {}],
-    ['LoRAs', 'flux-dev', [], { loras: [{ name: 'style', strength: 1 }] }],
-  ] as const)('it cannot serve are refused before anything is sent: %s', async (_, remote, roles, params) => {
-    const stage = await open(remote);
-    const files = await Promise.all(roles.map((role) => stage.file(role, 0)));
-    const ran = await stage.run(stage.job(params, { files }));
-    expect(ran).toMatchObject({ refused: true, failure: { code: 'unsupported_input' } });
-    expect(stage.double.log).toEqual([]);
-  });
 });
 
-describe('what goes wrong', () => {
-  it('is told to the operator in the provider’s words, and to nobody else', async () => {
-    const stage = await open();
-    stage.double.faults.next('moderation_input');
-    const { failure } = await stage.run(stage.job());
-    expect(failure?.message).not.toContain('Derivative');
-    expect(stage.warned.join()).toMatch(/gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0.*Derivative Works Filter/);
-  });
-
-  it('with one of several pictures leaves the others', async () => {
-    const stage = await open();
-    stage.double.faults.next('moderation_output');
-    const ran = await stage.run(stage.job({ n: 3 }));
-    expect(ran.failure).toBeNull();
-    expect(ran.warnings).toHaveLength(1);
-    expect(await ran.files()).toHaveLength(2);
-  });
-});
+describeUnserved(ACCOUNT, [
+  ['a mask', 'flux-pro-1.1', ['init_image', 'mask'], {}],
+  ['no picture to paint on', 'flux-pro-1.0-fill', [], {}],
+  ['LoRAs', 'flux-dev', [], { loras: [{ name: 'style', strength: 1 }] }],
+]);
 
 describe('after a restart', () => {
   it('it sends what was not yet sent, and nothing twice', async () => {

@@ -3,19 +3,23 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { fal } from '../../src/backends/fal/provider.ts';
-import type { HostedFault } from '../doubles/hosted/hosted.ts';
 import { ofDataUrl, openAccount } from './hosted-account.ts';
-import { describePolled, PAID_REFUSAL } from './hosted-polled.ts';
+import { describeCancelSent, describePolled, describeUnserved, PAID_REFUSAL, type Polled } from './hosted-polled.ts';
 
 const open = (remote = 'fal-ai/flux/dev', options = {}) => openAccount(fal, remote, options);
 const fields = (body: unknown) => body as Record<string, unknown>;
 
-describePolled({
+const ACCOUNT: Polled = {
   provider: fal,
   remote: 'fal-ai/flux/dev',
   kind: 'image',
   own: { ...PAID_REFUSAL, invalid_params: { paid: 1, refused: false } },
-});
+  says: ['moderation_input', /content checker/],
+  withholds: 'moderation_partial',
+};
+
+describePolled(ACCOUNT);
+describeCancelSent(ACCOUNT, 'PUT', /^\/fal-ai\/flux\/requests\/.*\/cancel$/);
 
 describe('a request', () => {
   it('is sent once for several pictures, and asked after by its app', async () => {
@@ -121,20 +125,14 @@ describe('parameters', () => {
       expect([pixels[0], pixels.at(-1)]).toEqual([255, 0]);
     },
   );
-
-  it.each([
-    ['an input picture', 'fal-ai/flux/schnell', ['init_image'], {}],
-    ['a mask', 'fal-ai/flux/dev', ['init_image', 'mask'], {}],
-    ['no picture to work on', 'fal-ai/fast-sdxl/inpainting', [], {}],
-    ['LoRAs', 'fal-ai/flux/dev', [], { loras: [{ name: 'style', strength: 1 }] }],
-  ] as const)('it cannot serve are refused before anything is sent: %s', async (_, remote, roles, params) => {
-    const stage = await open(remote);
-    const files = await Promise.all(roles.map((role) => stage.file(role, 0)));
-    const ran = await stage.run(stage.job(params, { files }));
-    expect(ran).toMatchObject({ refused: true, failure: { code: 'unsupported_input' } });
-    expect(stage.double.log).toEqual([]);
-  });
 });
+
+describeUnserved(ACCOUNT, [
+  ['an input picture', 'fal-ai/flux/schnell', ['init_image'], {}],
+  ['a mask', 'fal-ai/flux/dev', ['init_image', 'mask'], {}],
+  ['no picture to work on', 'fal-ai/fast-sdxl/inpainting', [], {}],
+  ['LoRAs', 'fal-ai/flux/dev', [], { loras: [{ name: 'style', strength: 1 }] }],
+]);
 
 describe('what goes wrong', () => {
   it('with asking for the result is no outcome either', async () => {
@@ -145,23 +143,6 @@ describe('what goes wrong', () => {
     const seen: string[] = [];
     for (let next = await run.next(); !next.done; next = await run.next()) seen.push(next.value.type);
     expect(seen).toEqual(['progress', 'file', 'rendered']);
-  });
-
-  it('a picture that was blanked is withheld, and the others are kept', async () => {
-    const stage = await open();
-    stage.double.faults.next('moderation_partial');
-    const ran = await stage.run(stage.job({ n: 3 }));
-    expect(ran.warnings).toEqual(['1 of the pictures asked for is missing: the provider withheld them']);
-    expect(await ran.files()).toHaveLength(2);
-  });
-
-  it('is told to the operator in the provider’s words, and to nobody else', async () => {
-    const stage = await open();
-    stage.double.faults.next('moderation_input');
-    const { failure } = await stage.run(stage.job());
-    expect(failure?.message).not.toContain('content checker');
-    expect(stage.warned.join()).toMatch(/gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0.*content checker/);
-    expect(stage.warned.join()).not.toContain('a red bicycle');
   });
 });
 
@@ -187,15 +168,6 @@ describe('after a restart', () => {
     expect(ran.warnings).toHaveLength(1);
     expect(stage.double.paid).toHaveLength(1);
   });
-});
-
-it.each<HostedFault | null>([null, 'cancel_refused'])('a cancel is sent to the request (%s)', async (fault) => {
-  const stage = await open();
-  const remote = await stage.killedAfter(stage.job(), 'accepted');
-  if (fault !== null) stage.double.faults.next(fault);
-  await stage.connection.cancel(remote, new AbortController().signal);
-  expect(stage.requests('PUT')[0]?.path).toMatch(/^\/fal-ai\/flux\/requests\/.*\/cancel$/);
-  expect(stage.double.jobs[0]?.state).toBe(fault === null ? 'cancelled' : 'queued');
 });
 
 it('a request that was cancelled at the provider is over', async () => {

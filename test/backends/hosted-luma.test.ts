@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { luma } from '../../src/backends/luma/provider.ts';
 import type { Params } from '../../src/domain/params.ts';
 import { openAccount } from './hosted-account.ts';
-import { describeCancelling, describePolled, type Polled } from './hosted-polled.ts';
+import { describeCancelling, describePolled, describeUnserved, type Polled } from './hosted-polled.ts';
 
 const CLIPS: Polled = { provider: luma, remote: 'ray-2', kind: 'video' };
 const open = (remote = 'ray-2') => openAccount(luma, remote);
@@ -109,19 +109,11 @@ describe('pictures', () => {
   });
 });
 
-describe('what it cannot take is refused before anything is sent', () => {
-  it.each<[string, Partial<Params>, ('init_image' | 'mask')[]]>([
-    ['a picture without a public address', { initImage: stored }, ['init_image']],
-    ['a mask', { initImage: ref, mask: ref }, ['init_image', 'mask']],
-    ['LoRAs', { loras: [{ name: 'ink', strength: 1 }] }, []],
-    ['a length that is none', { inputs: { seconds: 'long' } }, []],
-    ['a length it does not make, which would be paid for', { inputs: { seconds: 8 } }, []],
-    ['a length far beyond', { inputs: { duration: 100_000 } }, []],
-  ])('%s', async (_, params, roles) => {
-    const stage = await open();
-    const files = await Promise.all(roles.map((role) => stage.file(role, 90)));
-    const ran = await stage.run(stage.job(params, { kind: 'video', files }));
-    expect([ran.failure?.code, ran.refused]).toEqual(['unsupported_input', true]);
-    expect(stage.requests()).toEqual([]);
-  });
-});
+describeUnserved(CLIPS, [
+  ['a picture without a public address', 'ray-2', ['init_image'], { initImage: stored }],
+  ['a mask', 'ray-2', ['init_image', 'mask'], { initImage: ref, mask: ref }],
+  ['LoRAs', 'ray-2', [], { loras: [{ name: 'ink', strength: 1 }] }],
+  ['a length that is none', 'ray-2', [], { inputs: { seconds: 'long' } }],
+  ['a length it does not make, which would be paid for', 'ray-2', [], { inputs: { seconds: 8 } }],
+  ['a length far beyond', 'ray-2', [], { inputs: { duration: 100_000 } }],
+]);

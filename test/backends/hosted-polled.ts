@@ -2,9 +2,10 @@
 // and how many jobs were paid for. Where a provider differs it says so itself (`own`).
 
 import { describe, expect, it } from 'vitest';
-import type { Job } from '../../src/backends/backend.ts';
+import type { InputFile, Job } from '../../src/backends/backend.ts';
 import type { Provider } from '../../src/backends/provider.ts';
 import type { FailureCode } from '../../src/domain/failure.ts';
+import type { Params } from '../../src/domain/params.ts';
 import type { HostedFault } from '../doubles/hosted/hosted.ts';
 import { until } from '../harness/manual-clock.ts';
 import { forever, openAccount, type Stage } from './hosted-account.ts';
@@ -15,6 +16,10 @@ export interface Polled {
   readonly kind: Job['kind'];
   /** Where it differs from the others. */
   readonly own?: Partial<Record<HostedFault, Partial<Ending> | 'lived through'>>;
+  /** What the provider says to this fault. */
+  readonly says?: readonly [HostedFault, RegExp];
+  /** Withholds one of three pictures, and no more. */
+  readonly withholds?: HostedFault;
 }
 
 interface Ending {
@@ -47,7 +52,7 @@ const ENDINGS: readonly (readonly [HostedFault, Ending])[] = [
 ];
 const LIVED_THROUGH: readonly HostedFault[] = ['unknown_status', 'late_result', 'expired_url', 'redirecting_file'];
 
-export function describePolled({ provider, remote, kind, own = {} }: Polled): void {
+export function describePolled({ provider, remote, kind, own = {}, says, withholds }: Polled): void {
   const open = () => openAccount(provider, remote);
   const jobOf = (stage: Stage) => stage.job({}, { kind });
   const posts = (stage: Stage) => stage.requests('POST').length;
@@ -98,6 +103,25 @@ export function describePolled({ provider, remote, kind, own = {} }: Polled): vo
       const { failure } = await stage.run(jobOf(stage));
       expect(failure?.message).toBe('The account at the provider is out of money.');
       expect(stage.warned.join()).toMatch(/enough credits|Insufficient|Exhausted/i);
+    });
+
+    it.each(says ? [says] : [])('%s is told to the operator as %s, and to nobody else', async (fault, words) => {
+      const stage = await open();
+      stage.double.faults.next(fault);
+      const { failure } = await stage.run(jobOf(stage));
+      expect(failure?.message).not.toMatch(words);
+      expect(stage.warned.join()).toMatch(words);
+      expect(stage.warned.join()).toContain(jobOf(stage).id);
+      expect(stage.warned.join()).not.toContain(jobOf(stage).params.prompt);
+    });
+
+    it.each(withholds ? [withholds] : [])('%s of one of several pictures leaves the others', async (fault) => {
+      const stage = await open();
+      stage.double.faults.next(fault);
+      const ran = await stage.run(stage.job({ n: 3 }, { kind }));
+      expect(ran.failure).toBeNull();
+      expect(ran.warnings).toEqual([expect.stringMatching(/^1 of the pictures .* missing: .* withheld /)]);
+      expect(await ran.files()).toHaveLength(2);
     });
   });
 
@@ -176,6 +200,39 @@ export function describePolled({ provider, remote, kind, own = {} }: Polled): vo
       expect(await ran.files()).toHaveLength(1);
       expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
     });
+  });
+}
+
+/** What a request cannot be served with: `files` that are given, and `params`. */
+export type Unserved = readonly [
+  what: string,
+  remote: string,
+  files: readonly InputFile['role'][],
+  params: Partial<Params>,
+];
+
+/** Nothing is sent, and another route may be tried. */
+export function describeUnserved({ provider, kind }: Omit<Polled, 'remote'>, all: readonly Unserved[]): void {
+  describe('what it cannot serve is refused before anything is sent', () => {
+    it.each(all)('%s (%s)', async (_, remote, roles, params) => {
+      const stage = await openAccount(provider, remote);
+      const files = await Promise.all(roles.map((role) => stage.file(role, 0)));
+      const ran = await stage.run(stage.job(params, { kind, files }));
+      expect(ran).toMatchObject({ refused: true, failure: { code: 'unsupported_input' } });
+      expect(stage.double.log).toEqual([]);
+    });
+  });
+}
+
+/** For providers that can cancel, and need not be asked before: how they are told. */
+export function describeCancelSent({ provider, remote, kind }: Polled, method: string, path: RegExp): void {
+  it.each<HostedFault | null>([null, 'cancel_refused'])('a cancel is sent to the job (%s)', async (fault) => {
+    const stage = await openAccount(provider, remote);
+    const remoteRef = await stage.killedAfter(stage.job({}, { kind }), 'accepted');
+    if (fault !== null) stage.double.faults.next(fault);
+    await stage.connection.cancel(remoteRef, forever);
+    expect(stage.requests(method).at(-1)?.path).toMatch(path);
+    expect(stage.double.jobs[0]?.state).toBe(fault === null ? 'cancelled' : 'queued');
   });
 }
 

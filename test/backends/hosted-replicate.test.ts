@@ -3,9 +3,8 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { replicate } from '../../src/backends/replicate/provider.ts';
-import type { HostedFault } from '../doubles/hosted/hosted.ts';
 import { ofDataUrl, openAccount } from './hosted-account.ts';
-import { describePolled } from './hosted-polled.ts';
+import { describeCancelSent, describePolled, describeUnserved, type Polled } from './hosted-polled.ts';
 
 const SCHNELL = 'black-forest-labs/flux-schnell';
 const DEV = 'black-forest-labs/flux-dev';
@@ -14,7 +13,7 @@ const SDXL = `stability-ai/sdxl:${'7'.repeat(64)}`;
 const open = (remote = SCHNELL, options = {}) => openAccount(replicate, remote, options);
 const MEGAPIXEL = { width: 1024, height: 1024 };
 
-describePolled({
+const ACCOUNT: Polled = {
   provider: replicate,
   remote: SCHNELL,
   kind: 'image',
@@ -24,7 +23,12 @@ describePolled({
     error_html: 'lived through',
     error_html_200: 'lived through',
   },
-});
+  says: ['balance', /Insufficient credit.*purchase/],
+  withholds: 'moderation_partial',
+};
+
+describePolled(ACCOUNT);
+describeCancelSent(ACCOUNT, 'POST', /\/cancel$/);
 
 describe('a prediction', () => {
   it('is created once for several pictures, with a time by which it ends by itself', async () => {
@@ -140,19 +144,13 @@ describe('parameters', () => {
     const pixels = await sharp(ofDataUrl(input.mask)).greyscale().raw().toBuffer();
     expect([pixels[0], pixels.at(-1)]).toEqual([255, 0]);
   });
-
-  it.each([
-    ['an input picture', SCHNELL, ['init_image'], {}],
-    ['a mask', DEV, ['init_image', 'mask'], {}],
-    ['LoRAs', DEV, [], { loras: [{ name: 'style', strength: 1 }] }],
-  ] as const)('it cannot serve are refused before anything is sent: %s', async (_, remote, roles, params) => {
-    const stage = await open(remote);
-    const files = await Promise.all(roles.map((role) => stage.file(role, 0)));
-    const ran = await stage.run(stage.job(params, { files }));
-    expect(ran).toMatchObject({ refused: true, failure: { code: 'unsupported_input' } });
-    expect(stage.double.log).toEqual([]);
-  });
 });
+
+describeUnserved(ACCOUNT, [
+  ['an input picture', SCHNELL, ['init_image'], {}],
+  ['a mask', DEV, ['init_image', 'mask'], {}],
+  ['LoRAs', DEV, [], { loras: [{ name: 'style', strength: 1 }] }],
+]);
 
 describe('what goes wrong', () => {
   it('that was stopped at the provider is over', async () => {
@@ -160,23 +158,6 @@ describe('what goes wrong', () => {
     stage.double.faults.next('aborted');
     expect(await stage.run(stage.job())).toMatchObject({ refused: false, failure: { code: 'node_lost' } });
     expect(stage.double.paid).toHaveLength(1);
-  });
-
-  it('is never told in the provider’s words, which speak to the operator', async () => {
-    const stage = await open();
-    stage.double.faults.next('balance');
-    const { failure } = await stage.run(stage.job());
-    expect(failure?.message).not.toMatch(/purchase|replicate\.com/);
-    expect(stage.warned.join()).toMatch(/gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0.*Insufficient credit/);
-    expect(stage.warned.join()).not.toContain('a red bicycle');
-  });
-
-  it('with one of several pictures leaves the others', async () => {
-    const stage = await open();
-    stage.double.faults.next('moderation_partial');
-    const ran = await stage.run(stage.job({ ...MEGAPIXEL, n: 3 }));
-    expect(ran.warnings).toEqual(['1 of the pictures asked for is missing: the provider withheld them']);
-    expect(await ran.files()).toHaveLength(2);
   });
 
   it('with the address it names for questions is none: that is not asked', async () => {
@@ -241,13 +222,4 @@ describe('a prediction whose answer was lost', () => {
     expect(ran.failure).toBeNull();
     expect(stage.double.paid).toHaveLength(121);
   });
-});
-
-it.each<HostedFault | null>([null, 'cancel_refused'])('a cancel is sent to the prediction (%s)', async (fault) => {
-  const stage = await open();
-  const remote = await stage.killedAfter(stage.job(), 'accepted');
-  if (fault !== null) stage.double.faults.next(fault);
-  await stage.connection.cancel(remote, new AbortController().signal);
-  expect(stage.requests('POST').at(-1)?.path).toMatch(/\/cancel$/);
-  expect(stage.double.jobs[0]?.state).toBe(fault === null ? 'cancelled' : 'queued');
 });

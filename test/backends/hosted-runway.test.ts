@@ -4,7 +4,7 @@ import { pictureUri } from '../../src/backends/runway/pictures.ts';
 import { runway } from '../../src/backends/runway/provider.ts';
 import type { Params } from '../../src/domain/params.ts';
 import { greyPicture, ofDataUrl, openAccount } from './hosted-account.ts';
-import { describeCancelling, describePolled, PAID_REFUSAL, type Polled } from './hosted-polled.ts';
+import { describeCancelling, describePolled, describeUnserved, PAID_REFUSAL, type Polled } from './hosted-polled.ts';
 
 const CLIPS: Polled = { provider: runway, remote: 'gen4.5', kind: 'video', own: PAID_REFUSAL };
 const open = (remote = 'gen4.5') => openAccount(runway, remote);
@@ -128,16 +128,8 @@ describe('a picture too large for a request', () => {
   });
 });
 
-describe('what it cannot take is refused before anything is sent', () => {
-  it.each<[string, Partial<Params>, ('init_image' | 'mask')[], 'video' | 'audio']>([
-    ['a mask', { initImage: ref, mask: ref }, ['init_image', 'mask'], 'video'],
-    ['LoRAs', { loras: [{ name: 'ink', strength: 1 }] }, [], 'video'],
-    ['sound', {}, [], 'audio'],
-  ])('%s', async (_, params, roles, kind) => {
-    const stage = await open();
-    const files = await Promise.all(roles.map((role) => stage.file(role, 90)));
-    const ran = await stage.run(stage.job(params, { kind, files }));
-    expect([ran.failure?.code, ran.refused]).toEqual(['unsupported_input', true]);
-    expect(stage.requests()).toEqual([]);
-  });
-});
+describeUnserved(CLIPS, [
+  ['a mask', 'gen4.5', ['init_image', 'mask'], { initImage: ref, mask: ref }],
+  ['LoRAs', 'gen4.5', [], { loras: [{ name: 'ink', strength: 1 }] }],
+]);
+describeUnserved({ ...CLIPS, kind: 'audio' }, [['sound', 'gen4.5', [], {}]]);
