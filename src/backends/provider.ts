@@ -1,6 +1,6 @@
 // How to speak to one hosted provider: pure translation between a job and the provider's requests and answers. What is
-// alike in all of them (posting once, asking until it is over, finding what was lost, fetching files without the key) is
-// account.ts; an adapter says only what is its own.
+// alike in all of them (posting once and finding what was lost: parts.ts and desk.ts; asking until it is over: follow.ts;
+// fetching without the key: files.ts) is put together in account.ts; an adapter says only what is its own.
 
 import type { Failure } from '../domain/failure.ts';
 import type { HostedBackend } from '../domain/model.ts';
