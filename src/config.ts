@@ -57,6 +57,8 @@ export interface Config {
   readonly policy: {
     /** Words, phrases and patterns that no prompt may contain, in any workspace (domain/blocklist.ts). */
     readonly blocked: readonly string[];
+    /** A prompt that one provider refused may be offered to the next. */
+    readonly refusedElsewhere: boolean;
     /** More of them, by the id of a workspace. */
     readonly workspaces: Readonly<Record<string, readonly string[]>>;
   };
@@ -170,6 +172,7 @@ function toConfig(s: Settings, told: Told, cwd: string): Omit<Config, 'models' |
     },
     policy: {
       blocked: s.policy.blocked,
+      refusedElsewhere: s.policy.refused_elsewhere,
       workspaces: Object.fromEntries(Object.entries(s.policy.workspaces).map(([id, own]) => [id, own.blocked])),
     },
     scheduling: {

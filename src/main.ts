@@ -154,6 +154,7 @@ const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
   retentionMs: config.outputs.retentionMs,
   quotaBytes: config.outputs.quotaBytes,
   studioCredits: config.studioCredits,
+  refusedElsewhere: config.policy.refusedElsewhere,
   blocklistOf: blocklists(config.policy),
   software: `Darkroom ${VERSION}`,
   baseUrl,

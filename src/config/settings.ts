@@ -114,6 +114,7 @@ const SettingsFields = z.strictObject({
   policy: z
     .strictObject({
       blocked: blocked.default([]),
+      refused_elsewhere: Switch.default(false),
       workspaces: z.record(text(64), z.strictObject({ blocked })).default({}),
     })
     .prefault({}),

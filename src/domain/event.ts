@@ -42,7 +42,7 @@ export type GenerationEvent =
       readonly failure: Failure;
       /** Where this attempt failed (`placeOf`), to be avoided from now on; null: that says nothing of the place. */
       readonly avoid: string | null;
-      /** Shutdown or lost race: the attempt number is given back. */
+      /** Nothing ran, or we broke it off ourselves: the attempt number is given back. */
       readonly giveBack: boolean;
       /** Continue with the softened prompt (once). */
       readonly soften?: boolean;
@@ -142,7 +142,11 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
         ...next,
         softened: g.softened || event.soften === true,
         params: event.soften && g.softenedPrompt !== null ? { ...g.params, prompt: g.softenedPrompt } : g.params,
-        attempts: closeAttempt(g.attempts, event.at, event.giveBack ? 'handed_over' : event.failure.code),
+        attempts: closeAttempt(
+          g.attempts,
+          event.at,
+          event.failure.code === 'shutting_down' ? 'handed_over' : event.failure.code,
+        ),
         avoid: event.avoid === null || g.avoid.includes(event.avoid) ? g.avoid : [...g.avoid, event.avoid],
         state: {
           status: 'queued',

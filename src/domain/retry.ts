@@ -1,5 +1,5 @@
 // What follows from a failed attempt: pure. Ours (a node died, ran out of memory, was rebooted) is retried elsewhere
-// under the same generation; the caller's and the model's own is final; a refusal is softened once where the caller
+// under the same generation; where nothing ran, the next place is asked until all have been; the caller's and the model's own is final; a refusal is softened once where the caller
 // said how; what nobody can explain is tried once more, and is then for a person to look at.
 
 import type { GenerationEvent } from './event.ts';
@@ -20,6 +20,10 @@ export interface Circumstances {
   readonly elsewhere: 'now' | 'later' | 'no';
   /** The node would not take the job, or could not be reached: nothing ran. */
   readonly refused: boolean;
+  /** The account was known to be in trouble before: whoever found that out has been told. */
+  readonly known: boolean;
+  /** The operator lets a refused prompt be offered to the next provider. */
+  readonly refusedElsewhere: boolean;
   /** 0…1, for jitter. */
   readonly chance: number;
 }
@@ -38,7 +42,7 @@ const REFUSALS = new Set<FailureCode>(['safety_filter', 'policy_block']);
 export function settle(
   g: Generation,
   why: Failure,
-  { now, place, elsewhere, refused, chance }: Circumstances,
+  { now, place, elsewhere, refused, known, refusedElsewhere, chance }: Circumstances,
 ): GenerationEvent {
   if (g.state.status !== 'running') throw new Error(`settle needs a running generation, not ${g.state.status}`);
   const { attempt } = g.state;
@@ -48,16 +52,22 @@ export function settle(
   if (why.code === 'shutting_down') return requeued(0, { giveBack: true });
   if (CANCELS.has(why.code)) return { type: 'cancelled', at: now, failure: why };
   if (TIMEOUTS.has(why.code)) return { type: 'timed_out', at: now, failure: why };
-  if (REFUSALS.has(why.code) && g.softenedPrompt !== null && !g.softened) return requeued(0, { soften: true });
-  if (attempt >= MAX_ATTEMPTS) return { type: 'failed', at: now, failure: why };
-  const soon = elsewhere === 'now' ? 0 : now + backoff(attempt, chance);
+  const failed: GenerationEvent = { type: 'failed', at: now, failure: why };
+  if (REFUSALS.has(why.code)) {
+    if (g.softenedPrompt !== null && !g.softened) return requeued(0, { soften: true });
+    const shops = refusedElsewhere && elsewhere === 'now' && attempt < MAX_ATTEMPTS;
+    return shops ? requeued(0, { avoid: place }) : failed;
+  }
   if (refused && why.code !== 'node_lost') {
-    if (elsewhere === 'no') return { type: 'failed', at: now, failure: why };
-    return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoid: place });
+    if (elsewhere === 'no') return known ? requeued(0, { giveBack: true }) : failed;
+    // nothing ran, so it counts for nothing, unless it was refused here before
+    const giveBack = !g.avoid.includes(place);
+    if (!giveBack && attempt >= MAX_ATTEMPTS) return failed;
+    return requeued(elsewhere === 'now' ? 0 : now + REFUSED_WAIT_MS, { avoid: place, giveBack });
   }
   const again = FAILURES[why.code].retry === 'elsewhere' || unexplainedAtFirst(g, why);
-  if (!again || why.possiblyBilled) return { type: 'failed', at: now, failure: why };
-  return requeued(soon, { avoid: place });
+  if (!again || why.possiblyBilled || attempt >= MAX_ATTEMPTS) return failed;
+  return requeued(elsewhere === 'now' ? 0 : now + backoff(attempt, chance), { avoid: place });
 }
 
 /** An opaque error, of a batch's item or not: a passing fault is gone the second time, a bug of ours is not. */

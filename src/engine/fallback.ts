@@ -25,6 +25,12 @@ export function equivalents(catalog: Catalog, model: Model): readonly Model[] {
   return model.fallback.flatMap((id) => findModel(catalog.current, id) ?? []);
 }
 
+/** Those of them that can make this and have not tried to. */
+export function standInsFor(catalog: Catalog, model: Model, g: Generation): readonly Model[] {
+  const tried = (m: Model) => g.attempts.some((a) => a.model === m.id);
+  return equivalents(catalog, model).filter((m) => !tried(m) && servedBy(g, m) !== null);
+}
+
 /**
  * A generation as another model serves it: the same picture asked for (prompt, size, seed, inputs), with that model's own
  * steps, guidance and price, never above what was reserved. Null: it cannot make this.

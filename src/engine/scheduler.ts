@@ -14,7 +14,7 @@ import { type Loop, startLoop } from '../system/system.ts';
 import type { Attempts } from './attempt.ts';
 import { needsOf } from './availability.ts';
 import type { Backlog, Head } from './backlog.ts';
-import { equivalents, isLimited, servedBy } from './fallback.ts';
+import { isLimited, servedBy, standInsFor } from './fallback.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -110,9 +110,7 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     if (!limited && patience() !== Infinity) return model;
     if (runs(model, limited ? lane : { ...lane, avoid: [] })) return model;
     const g = await recorder.get(head.id);
-    return (
-      equivalents(catalog, model).find((m) => g && runs(m, { ...lane, avoid: [] }) && servedBy(g, m) !== null) ?? model
-    );
+    return (g && standInsFor(catalog, model, g).find((m) => runs(m, { ...lane, avoid: [] }))) ?? model;
   };
   /** A renamed model may differ from what was asked for so much that it cannot make it. */
   const canServe = async ({ head, lane }: Head, model: Model): Promise<boolean> => {

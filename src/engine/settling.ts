@@ -12,7 +12,7 @@ import { settle } from '../domain/retry.ts';
 import type { Millis, NodeId } from '../domain/units.ts';
 import type { Ingested } from '../media/media.ts';
 import { needsOf } from './availability.ts';
-import { equivalents, LIMITS, servedBy } from './fallback.ts';
+import { LIMITS, standInsFor } from './fallback.ts';
 import type { Recorder } from './record.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -80,7 +80,7 @@ const TELLING_REFUSALS: ReadonlySet<FailureCode> = new Set([
   'node_lost',
 ]);
 
-export function createSettling({ system, fleet, catalog }: Rooms, recorder: Recorder): Settling {
+export function createSettling({ system, fleet, catalog, settings }: Rooms, recorder: Recorder): Settling {
   const { clock, random, log } = system;
   const stopping = new AbortController();
 
@@ -129,8 +129,7 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
       .filter((n) => n.id !== node || !ACCOUNT_WIDE.has(why.code))
       .filter((n) => needs.some((r) => !tried.includes(placeOf(n.id, r.route)) && suits(n, r, loras)));
     if (others.length === 0 && model !== null && g.fallback === 'model' && LIMITS.has(why.code)) {
-      const standIn = equivalents(catalog, model).filter((m) => servedBy(g, m) !== null);
-      const able = standIn.flatMap((m) => needsOf(catalog, m, pictures));
+      const able = standInsFor(catalog, model, g).flatMap((m) => needsOf(catalog, m, pictures));
       if (fleet.views().some((n) => able.some((r) => obstacle(n, r, loras) === null))) return 'now';
     }
     if (others.length === 0) return 'no';
@@ -166,6 +165,7 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
       // stays running in the store: the next gateway takes it up by its reference
       if (why.code === 'shutting_down' && tale.remote !== null && tale.connection?.resumable === true) return;
       report(tale.g, plan, why, thrown);
+      const known = ACCOUNT_WIDE.has(why.code) && fleet.node(plan.node)?.breaker !== 'closed';
       tellFleet(tale, plan, broken, why, refused);
       if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {
         const around = {
@@ -173,6 +173,8 @@ export function createSettling({ system, fleet, catalog }: Rooms, recorder: Reco
           place: placeOf(plan.node, plan.route),
           elsewhere: elsewhere(tale.g, plan, why),
           refused,
+          known,
+          refusedElsewhere: settings.refusedElsewhere,
           chance: random.fraction(),
         };
         await append(tale.g, settle(tale.g, why, around));

@@ -45,7 +45,8 @@ describe('a retry', () => {
     expect(g.avoid).toEqual(['rack-1']);
   });
   it('gives the attempt number back on shutdown', () => {
-    const g = apply(started(), { ...lost, giveBack: true, avoid: null });
+    const stopped = failure('shutting_down', 'stopped');
+    const g = apply(started(), { ...lost, failure: stopped, giveBack: true, avoid: null });
     expect(g.state).toMatchObject({ attempt: 1 });
     expect(g.attempts[0]?.outcome).toBe('handed_over');
     expect(g.avoid).toEqual([]);

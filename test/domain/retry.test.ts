@@ -3,7 +3,15 @@ import { adviceFor, FAILURE_CODES, type FailureCode, failure } from '../../src/d
 import { backoff, MAX_ATTEMPTS, settle } from '../../src/domain/retry.ts';
 import { generation, moved, started } from './given.ts';
 
-const around = { now: 100, place: 'rack-1', elsewhere: 'now' as 'now' | 'later' | 'no', refused: false, chance: 0.5 };
+const around = {
+  now: 100,
+  place: 'rack-1',
+  known: false,
+  refusedElsewhere: false,
+  elsewhere: 'now' as 'now' | 'later' | 'no',
+  refused: false,
+  chance: 0.5,
+};
 const outcome = (code: FailureCode, over: Partial<typeof around> = {}, g = started()) =>
   settle(g, failure(code, 'why'), { ...around, ...over });
 
@@ -48,6 +56,37 @@ describe('settling a failed attempt', () => {
       notBefore: 100 + 30_000,
     });
     expect(outcome('model_error', { refused: true, elsewhere: 'no' }).type).toBe('failed');
+  });
+  it('counts no attempt where nothing ran, until the same place refuses it again', () => {
+    const refused = { refused: true };
+    let g = started();
+    for (const place of ['a/x', 'a/y', 'b/x', 'c/x', 'd/x'])
+      g = started(moved(g, outcome('rate_limited', { ...refused, place }, g)));
+    expect(g.state).toMatchObject({ attempt: 1 });
+    expect(g.avoid).toEqual(['a/x', 'a/y', 'b/x', 'c/x', 'd/x']);
+    for (let n = 1; n < MAX_ATTEMPTS; n++)
+      g = started(moved(g, outcome('rate_limited', { ...refused, place: 'a/x', elsewhere: 'later' }, g)));
+    expect(outcome('rate_limited', { ...refused, place: 'a/x', elsewhere: 'later' }, g).type).toBe('failed');
+  });
+  it('waits where the account was known to be in trouble, unless it can go elsewhere', () => {
+    const found = { refused: true, elsewhere: 'no' } as const;
+    expect(outcome('provider_balance', found).type).toBe('failed');
+    expect(outcome('provider_balance', { ...found, known: true })).toMatchObject({
+      type: 'requeued',
+      giveBack: true,
+      avoid: null,
+    });
+    expect(outcome('provider_balance', { ...found, known: true, elsewhere: 'now' })).toMatchObject({ avoid: 'rack-1' });
+  });
+  it('offers what was refused to nobody else, unless the operator says so', () => {
+    for (const refused of [true, false]) {
+      expect(outcome('policy_block', { refused }).type).toBe('failed');
+      expect(outcome('policy_block', { refused, refusedElsewhere: true })).toMatchObject({
+        type: 'requeued',
+        avoid: 'rack-1',
+      });
+      expect(outcome('policy_block', { refused, refusedElsewhere: true, elsewhere: 'later' }).type).toBe('failed');
+    }
   });
   it('waits for a server that could not be reached, instead of giving up', () => {
     expect(outcome('node_lost', { refused: true, elsewhere: 'no' })).toMatchObject({

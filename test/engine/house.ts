@@ -181,6 +181,7 @@ export async function openHouse({
     retentionMs: null,
     quotaBytes: null,
     studioCredits: 1000 * CREDIT,
+    refusedElsewhere: false,
     blocklistOf: () => createBlocklist([]),
     software: 'Darkroom test',
     baseUrl: Promise.resolve('http://darkroom.test'),

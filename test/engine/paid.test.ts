@@ -44,6 +44,40 @@ it('work that has waited long enough goes to the account then, and not when some
   expect((await house.state(second.id)).state).toMatchObject({ status: 'running', node: 'fal' });
 });
 
+it('asks every route and then the model that stands in before it gives up, however many they are', async () => {
+  const kinds = ['replicate', 'bfl', 'fal', 'together'] as const;
+  const house = await open({
+    models: [
+      { id: 'a', routes: kinds.map(hosted), fallback: ['b'] },
+      { id: 'b', routes: [hosted('openai')], fallback: ['a'] },
+    ],
+    extra: [...kinds, 'openai' as const].map((kind) => ({ id: kind, kind })),
+  });
+  const limited = { refuse: failure('rate_limited', 'too many', { retryAfterSeconds: 60 }) };
+  for (const kind of kinds) house.fakes.node(kind).plan = limited;
+  const g = await house.until((await house.ask({ model: 'a' })).id, 'succeeded');
+  expect(g.attempts.map(({ node }) => node)).toEqual([...kinds, 'openai']);
+  house.fakes.node('openai').plan = limited;
+  await house.clock.advance(120_000);
+  const none = await house.until((await house.ask({ model: 'a' })).id, 'failed');
+  expect(none.state).toMatchObject({ failure: { code: 'rate_limited' } });
+  expect(none.attempts.map(({ node }) => node)).toEqual([...kinds, 'openai']);
+});
+
+it('only the one that finds out an account has no money fails; the trials after it wait like the rest', async () => {
+  const house = await open();
+  house.fakes.node('fal').plan = { refuse: 'provider_balance' };
+  const first = await house.until((await house.ask()).id, 'failed');
+  expect(first.state).toMatchObject({ failure: { code: 'provider_balance' } });
+  const ids = [(await house.ask()).id, (await house.ask()).id];
+  await house.clock.advance(400_000);
+  for (const id of ids) {
+    expect(house.gateway.view(await house.state(id), '').queue).toMatchObject({ reason: 'breaker_open' });
+  }
+  house.fakes.node('fal').plan = {};
+  for (const id of ids) await house.until(id, 'succeeded');
+});
+
 describe('two routes of one account', () => {
   const routes = [hosted('fal'), { ...hosted('fal'), remote: 'x/z' }];
   const firstSays = (house: House, refuse: FailureCode) => {

@@ -286,7 +286,7 @@ describe('a fallback', () => {
     });
     it('takes over too where the node would not take the job at all', async () => {
       await using other = await limited();
-      other.fakes.node('rack-1').plan = (job) => (job.attempt === 1 ? { refuse: 'rate_limited' } : {});
+      other.fakes.node('rack-1').next({ refuse: 'rate_limited' });
       const g = await other.until((await other.ask({ model: 'dear' })).id, 'succeeded');
       expect(g).toMatchObject({ model: 'flux-dev', requestedModel: 'dear' });
     });
