@@ -79,6 +79,22 @@ describe('several pictures, each a job of its own at the provider', () => {
   });
 });
 
+describe('a job of several that hangs until the deadline', () => {
+  it('keeps from nobody what the others made', async () => {
+    double('bfl').faults.next('stuck');
+    const { id } = await ask({ n: 3, seed: 7, wait: 0, run_within_seconds: 60 });
+    const g = await ended(id);
+    expect(g).toMatchObject({ status: 'succeeded', credits_charged: 4 });
+    expect(g.outputs.map(({ seed }) => seed)).toEqual([8, 9]);
+    expect(g.warnings).toEqual([expect.stringMatching(/1 of the 3 pictures is missing: time was up/)]);
+  });
+  it('is possibly billed where none was made', async () => {
+    double('bfl').faults.on('stuck');
+    const { id } = await ask({ n: 2, wait: 0, run_within_seconds: 60 });
+    expect(await ended(id)).toMatchObject({ status: 'timeout', credits_charged: 0, error: { possibly_billed: true } });
+  });
+});
+
 describe('a clip', () => {
   const balance = async () =>
     (await (await fetch(`${darkroom.url}/v1/credits`, { headers })).json()) as { balance: number; reserved: number };

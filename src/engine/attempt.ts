@@ -127,8 +127,9 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
         }
       }
       rendered(tale, slot, plan, mine);
-      await succeed(tale, signal);
+      await succeed(tale, signal, tale.renderMs ?? 0);
     } catch (thrown) {
+      if (await salvaged(tale, mine)) return;
       await settling.failed(tale, plan, signal.aborted, signal.aborted ? signal.reason : thrown);
     }
   };
@@ -205,7 +206,7 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
     };
   };
 
-  const succeed = async (tale: Tale, signal: AbortSignal) => {
+  const succeed = async (tale: Tale, signal: AbortSignal, nodeMs: Millis) => {
     const all = await Promise.all(
       tale.files.map(async ({ seed, stored }, k) => ({
         seed: seed ?? seedOfOutput(tale.g.params.seed, k),
@@ -228,13 +229,26 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
         expiresAt: at + rooms.settings.linkMs,
       }),
     );
-    const nodeMs = tale.renderMs ?? 0;
     await settling.append(tale.g, { type: 'succeeded', at, outputs, nodeMs, warnings: tale.warnings });
   };
 
   /** What is paid for is not thrown away for the sake of a file that cannot be had, nor because time is up. */
   const keeps = ({ connection }: Tale, signal: AbortSignal): boolean =>
     connection?.paid === true && (!signal.aborted || toFailure(signal.reason).code === 'run_timeout');
+
+  /** At the deadline, what was paid for and is there by then is delivered, and the rest is stopped. */
+  const salvaged = async (tale: Tale, { controller: { signal }, begunAt }: Live): Promise<boolean> => {
+    if (!signal.aborted || tale.renderMs !== null || !keeps(tale, signal)) return false;
+    const stored = await Promise.all(tale.files.map((file) => file.stored));
+    if (stored.every(({ status }) => status === 'rejected')) return false;
+    const { n } = tale.g.params;
+    const missing = n - stored.length;
+    const are = missing === 1 ? 'is' : 'are';
+    if (missing > 0) tale.warnings.push(`${missing} of the ${n} pictures ${are} missing: time was up`);
+    await succeed(tale, signal, clock.monotonic() - begunAt);
+    await settling.cleanUp(tale);
+    return true;
+  };
 
   return {
     get size() {

@@ -56,6 +56,8 @@ export class MovedOn extends Error {}
 export interface Settling {
   /** Settles a failed attempt. `broken`: its signal was aborted, so `thrown` is our own reason. */
   failed(tale: Tale, plan: Plan, broken: boolean, thrown: unknown): Promise<void>;
+  /** Stops what is still at work there for this attempt and will not be waited for. Never rejects. */
+  cleanUp(tale: Tale): Promise<void>;
   /** Appends, again and again while the store cannot (a full disk): the outcome of a render is not given up. Null: someone moved first. */
   append(g: Generation, event: GenerationEvent): Promise<Generation | null>;
   /** What could not be stored by now is left to the next start. */
@@ -157,6 +159,7 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
 
   return {
     append,
+    cleanUp: (tale) => cleanUp(tale, null),
     stop: () => stopping.abort(),
     async failed(tale, plan, broken, thrown) {
       if (thrown instanceof MovedOn) return cleanUp(tale, null);
