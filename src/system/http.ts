@@ -156,9 +156,14 @@ const UNSENT = new Set([
 const NO_HANDSHAKE =
   /^(CERT_|ERR_TLS_CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_|HOSTNAME_MISMATCH|ERR_SSL_(WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|PACKET_LENGTH_TOO_LONG|\w*(HANDSHAKE_FAILURE|PROTOCOL_VERSION|UNRECOGNIZED_NAME))$)/;
 
+/** A server that speaks no TLS at all answers the first greeting with something else: nothing but that was written. */
+const NO_TLS = /tls_validate_record_header:wrong version number/;
+
 /** A network may go away under a request that is being written: the same code, from another call. Several failed connections together name no call. */
-const isUnsent = (code: string, syscall: string | undefined): boolean =>
-  NO_HANDSHAKE.test(code) || (UNSENT.has(code) && !/^(read|write)/.test(syscall ?? ''));
+const isUnsent = (code: string, syscall: string | undefined, message = ''): boolean =>
+  NO_HANDSHAKE.test(code) ||
+  (code === 'EPROTO' && NO_TLS.test(message)) ||
+  (UNSENT.has(code) && !/^(read|write)/.test(syscall ?? ''));
 
 /** Whatever node-fetch throws → HttpError, or the caller's own abort reason. */
 const classify =
@@ -166,8 +171,9 @@ const classify =
   (error: unknown): unknown => {
     if (error instanceof HttpError) return error;
     if (signal?.aborted) return signal.reason;
-    const { name, code, syscall, erroredSysCall } = error as {
+    const { name, code, message, syscall, erroredSysCall } = error as {
       readonly name?: string;
+      readonly message?: string;
       readonly code?: string;
       readonly syscall?: string;
       readonly erroredSysCall?: string;
@@ -176,7 +182,7 @@ const classify =
       return new HttpError('timeout', 'no complete answer in time', { cause: error });
     if (code === REFUSED_ADDRESS)
       return new HttpError('refused_address', 'the address is private or reserved', { cause: error });
-    if (code !== undefined && isUnsent(code, syscall ?? erroredSysCall))
+    if (code !== undefined && isUnsent(code, syscall ?? erroredSysCall, message))
       return new HttpError('unsent', `no connection (${code})`, { cause: error });
     return new HttpError('cut', `the connection broke (${code ?? 'unknown'})`, { cause: error });
   };

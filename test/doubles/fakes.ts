@@ -1,9 +1,11 @@
-// `npm run fakes`: a small fleet of doubles on loopback ports, for trying the whole system without a GPU. Prints what to
+// `npm run fakes`: a small fleet of doubles on loopback ports, and stand-ins of hosted providers, for trying the whole system
+// without a GPU and without an account. Prints what to
 // paste into config/darkroom.yaml and how to make each node misbehave. Stops cleanly on SIGINT.
 
 import { Command, InvalidArgumentError } from 'commander';
 import { type ComfyUiDouble, startComfyUi } from './comfyui/server.ts';
 import type { Profile } from './comfyui/settings.ts';
+import { HOSTED_KINDS, type HostedDouble, type HostedKind, startHosted } from './hosted/hosted.ts';
 import { type Flavour, type SdapiDouble, startSdapi } from './sdapi/server.ts';
 
 interface Options {
@@ -15,6 +17,12 @@ interface Options {
   readonly profile: Profile;
   readonly flavour: Flavour;
   readonly image: 'varied' | 'large' | 'small';
+  readonly hosted: readonly HostedKind[];
+}
+
+interface Account {
+  readonly kind: HostedKind;
+  readonly double: HostedDouble;
 }
 
 interface Node {
@@ -37,8 +45,15 @@ const oneOf =
     return found;
   };
 
+const kindsOf = (text: string): readonly HostedKind[] =>
+  text === 'all'
+    ? HOSTED_KINDS
+    : text.split(',').map((kind) => oneOf('all', ...HOSTED_KINDS)(kind.trim()) as HostedKind);
+
 const program = new Command('fakes')
-  .description('Start ComfyUI and Automatic1111 servers that need no GPU, on 127.0.0.1.')
+  .description(
+    'Start ComfyUI and Automatic1111 servers that need no GPU, and stand-ins of hosted providers, on 127.0.0.1.',
+  )
   .option('--comfyui <n>', 'how many ComfyUI nodes', whole, 2)
   .option('--sdapi <n>', 'how many /sdapi nodes', whole, 1)
   .option('--render-ms <ms>', 'how long one picture takes', whole, 4000)
@@ -56,9 +71,10 @@ const program = new Command('fakes')
     'varied (the asked size), large (1.9 MB) or small (10 KB)',
     oneOf('varied', 'large', 'small'),
     'varied' as const,
-  );
+  )
+  .option('--hosted <kinds>', `providers, at any free ports: all, or some of ${HOSTED_KINDS.join(',')}`, kindsOf, []);
 
-async function startFleet({ comfyui, sdapi, port, profile, flavour, ...pace }: Options): Promise<Node[]> {
+async function startFleet({ comfyui, sdapi, port, profile, flavour, hosted, ...pace }: Options): Promise<Node[]> {
   const at = (i: number) => (port === 0 ? 0 : port + i);
   const nodes: Node[] = [];
   for (let i = 0; i < comfyui; i++) {
@@ -72,29 +88,61 @@ async function startFleet({ comfyui, sdapi, port, profile, flavour, ...pace }: O
   return nodes;
 }
 
-function describe(nodes: readonly Node[]): string {
-  const [first] = nodes;
-  const faults = nodes
-    .filter(({ kind }, i) => nodes.findIndex((node) => node.kind === kind) === i)
-    .map(({ kind, double }) => `# ${kind} faults: ${double.faults.names.join(' ')}`);
+const startAccounts = ({ hosted, renderMs }: Options): Promise<Account[]> =>
+  Promise.all(
+    hosted.map(async (kind) => ({
+      kind,
+      double: await startHosted(kind, { pace: { queuedMs: renderMs / 4, runningMs: renderMs } }),
+    })),
+  );
+
+function describeAccounts(accounts: readonly Account[]): string {
+  const [first] = accounts;
+  if (first === undefined) return '';
+  const origin = new URL(first.double.url).origin;
   return [
-    '# for config/darkroom.yaml',
-    'nodes:',
-    ...nodes.map(({ id, kind, double }) => `  - {id: ${id}, kind: ${kind}, url: "${double.url}"}`),
+    'accounts:',
+    ...accounts.map(
+      ({ kind, double }) => `  - {id: fake-${kind}, kind: ${kind}, token: "${double.key}", base_url: "${double.url}"}`,
+    ),
+    'outbound: {allow_private: ["127.0.0.0/8"]}',
     '',
-    ...faults,
-    `curl -d '{"name": "oom", "times": 1}' ${first?.double.url}/__fault      # the next job`,
-    `curl -d '{"name": "freeze"}' ${first?.double.url}/__fault               # until switched off`,
-    `curl -d '{"name": "freeze", "on": false}' ${first?.double.url}/__fault`,
-    `curl -d '' ${first?.double.url}/__restart                               # dies, and comes back empty`,
-    `curl ${first?.double.url}/__log                                         # what the node did`,
+    `# ${first.kind} faults: ${first.double.faults.names.join(' ')}`,
+    `curl -d '{"name": "balance"}' ${origin}/__fault      # no money left, until switched off`,
+    `curl ${origin}/__log                                 # what it was asked, and what was paid`,
     '',
   ].join('\n');
 }
 
-const nodes = await startFleet(program.parse().opts<Options>());
-if (nodes.length === 0) program.error('nothing to start: ask for at least one node');
-process.stdout.write(describe(nodes));
+function describe(nodes: readonly Node[]): string {
+  const [first] = nodes;
+  if (first === undefined) return '';
+  const faults = nodes
+    .filter(({ kind }, i) => nodes.findIndex((node) => node.kind === kind) === i)
+    .map(({ kind, double }) => `# ${kind} faults: ${double.faults.names.join(' ')}`);
+  return [
+    'nodes:',
+    ...nodes.map(({ id, kind, double }) => `  - {id: ${id}, kind: ${kind}, url: "${double.url}"}`),
+    '',
+    ...faults,
+    `curl -d '{"name": "oom", "times": 1}' ${first.double.url}/__fault      # the next job`,
+    `curl -d '{"name": "freeze"}' ${first.double.url}/__fault               # until switched off`,
+    `curl -d '{"name": "freeze", "on": false}' ${first.double.url}/__fault`,
+    `curl -d '' ${first.double.url}/__restart                               # dies, and comes back empty`,
+    `curl ${first.double.url}/__log                                         # what the node did`,
+    '',
+  ].join('\n');
+}
+
+const options = program.parse().opts<Options>();
+const nodes = await startFleet(options);
+const accounts = await startAccounts(options);
+if (nodes.length + accounts.length === 0) program.error('nothing to start: ask for at least one node or provider');
+process.stdout.write(`# for config/darkroom.yaml\n${describe(nodes)}${describeAccounts(accounts)}`);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void Promise.all(nodes.map(({ double }) => double.stop())));
+  process.once(
+    signal,
+    () =>
+      void Promise.all([...nodes.map(({ double }) => double.stop()), ...accounts.map(({ double }) => double.close())]),
+  );
 }

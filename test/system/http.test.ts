@@ -108,6 +108,11 @@ describe('every request', () => {
     for (const close of closers.splice(0)) close();
     expect(await kind(open.request(`http://127.0.0.1:${port}/`, { trust: 'node' }))).toBe('unsent');
   });
+  it('never reached a server that speaks no TLS', async () => {
+    const port = await serve(() => {});
+    const asked = open.request(`https://127.0.0.1:${port}/`, { trust: 'node', method: 'POST', body: 'x' });
+    expect(await kind(asked)).toBe('unsent');
+  });
   it.each([
     ['EHOSTUNREACH', 'connect', 'unsent'],
     ['EHOSTUNREACH', 'read', 'cut'],
