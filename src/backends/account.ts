@@ -2,10 +2,10 @@
 // asked is stored first and sent once (parts.ts), what was paid is asked about until our own deadline (follow.ts), and what
 // came of it is handed over as soon as it is there, since links run out.
 
-import { GatewayError } from '../domain/failure.ts';
+import { type Failure, GatewayError } from '../domain/failure.ts';
 import { seedOfOutput } from '../domain/params.ts';
 import type { Connect, Connection, Job, RemoteFile, RunEvent } from './backend.ts';
-import { createDesk } from './desk.ts';
+import { createDesk, type Standing } from './desk.ts';
 import { createFiles, type Files } from './files.ts';
 import { follow, renewed } from './follow.ts';
 import { merged } from './merged.ts';
@@ -61,12 +61,16 @@ async function* run(
   signal: AbortSignal,
 ): AsyncGenerator<RunEvent> {
   const begun = yield* begin(account, job, before, signal);
-  const standings = begun.map((): Outcome => ({ state: 'running' }));
+  const standings = begun.map((): Standing => ({ state: 'running' }));
   const streams = begun.map((one) => (until: AbortSignal) => follow(account, one, until));
   let made = 0;
   let fraction = 0;
+  let trouble: Failure['code'] | undefined;
   for await (const [k, seen] of merged(streams, signal)) {
     standings[k] = seen;
+    const denied = standings.find((one) => one.state === 'denied');
+    if (denied?.failure.code !== trouble) yield { type: 'trouble', failure: denied?.failure ?? null };
+    trouble = denied?.failure.code;
     fraction = Math.max(fraction, fractionOf(standings));
     if (seen.state === 'running')
       yield { type: 'progress', fraction, message: seen.message ?? 'waiting for the provider' };
@@ -86,8 +90,13 @@ async function* run(
 }
 
 /** Of the whole: a part that is over counts as one that is done. */
-const fractionOf = (standings: readonly Outcome[]): number =>
-  standings.reduce((sum, one) => sum + (one.state === 'running' ? (one.fraction ?? 0) : 1), 0) / standings.length;
+const fractionOf = (standings: readonly Standing[]): number =>
+  standings.reduce((sum, one) => sum + doneOf(one), 0) / standings.length;
+
+const doneOf = (one: Standing): number => {
+  if (one.state === 'denied') return 0;
+  return one.state === 'running' ? (one.fraction ?? 0) : 1;
+};
 
 /** What one part made, of which no more is taken than it was asked for. */
 function filesOf(account: Account, one: Begun | undefined, { results }: Done, signal: AbortSignal): RemoteFile[] {

@@ -8,13 +8,14 @@
 //             Where nothing is submitted anywhere, neither this nor the next is said.
 //   accepted  the server has it (with a better reference, where the server chose one).
 //   progress / preview   decoration, droppable. Fractions never fall.
+//   trouble   why it cannot be said how the work stands, for as long as it lasts. Should time run out meanwhile, this is why.
 //   rendered  the node is free for the next render. It waits for no download.
 //   file      one result, before or after that: as soon as it can be had. `open` may be called again after a broken
 //             download; it never renders again.
 // Failures are thrown as GatewayError; an abort rethrows signal.reason.
 
 import type { Readable } from 'node:stream';
-import { GatewayError } from '../domain/failure.ts';
+import { type Failure, GatewayError } from '../domain/failure.ts';
 import type { RemoteRef } from '../domain/generation.ts';
 import type { BackendKind, Kind, Recipe, Route } from '../domain/model.ts';
 import type { NodeReport, NodeSpec } from '../domain/node.ts';
@@ -67,6 +68,8 @@ export type RunEvent =
   | { readonly type: 'progress'; readonly fraction: number; readonly message: string }
   | { readonly type: 'preview'; readonly mediaType: string; readonly bytes: Buffer }
   | { readonly type: 'warning'; readonly message: string }
+  /** Null: it is over. */
+  | { readonly type: 'trouble'; readonly failure: Failure | null }
   | { readonly type: 'rendered' }
   | { readonly type: 'file'; readonly file: RemoteFile };
 

@@ -42,8 +42,8 @@ export type Submitted =
   | { readonly outcome: Outcome }
   | { readonly pauseMs: Millis };
 
-/** `denied`: the question was refused, as a passing fault may do; who hears it again and again believes it. */
-export type Standing = Outcome | { readonly state: 'denied'; readonly failure: Failure };
+/** `denied`: the question was refused, by this status, as a passing fault may do; what that means to the job is for follow.ts to say. */
+export type Standing = Outcome | { readonly state: 'denied'; readonly status: number; readonly failure: Failure };
 
 export interface Desk {
   /** Sends it once, for the `nth` time. Throws Refusal when nothing was begun, GatewayError with `possiblyBilled` when nobody can tell. */
@@ -247,8 +247,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     if (end !== null) return { state: 'failed', failure: end };
     if (isPassing(reply)) return later(reply);
     if (reply.status === 404 && young) return { state: 'unknown' };
-    if (!ok(reply))
-      return { state: DENIED.has(reply.status) ? 'denied' : 'failed', failure: provider.refused(reply, 'poll') };
+    if (!ok(reply)) return denied(reply, provider.refused(reply, 'poll'));
     if (reply.body === undefined) return { state: 'running' };
     return read(() => provider.polled?.(reply, reference, call) ?? { state: 'running' });
   };
@@ -286,8 +285,10 @@ const isPassing = ({ status, body }: Reply): boolean =>
   status >= 500 ||
   [408, 425, 429].includes(status) ||
   (status >= 400 && body === undefined && status !== 404 && status !== 410);
-/** Said of the question as often as of the job. */
-const DENIED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
+/** Said of the question, or of the account, as often as of the job. */
+const DENIED: ReadonlySet<number> = new Set([401, 402, 403, 404, 410]);
+const denied = ({ status }: Reply, why: Failure): Standing =>
+  DENIED.has(status) ? { state: 'denied', status, failure: { ...why, ...PAID } } : { state: 'failed', failure: why };
 
 const busyFor = (retryAfterSeconds: number) =>
   new Refusal('rate_limited', 'The provider takes no more work from this account for now.', { retryAfterSeconds });

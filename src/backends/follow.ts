@@ -1,17 +1,22 @@
 // Asking about a job that was begun, until it is over. Trouble with asking is no outcome: the job is paid, and only our own
-// deadline ends it. A provider does not know a job in its first moments, and what it refuses to say once is asked again.
+// deadline ends it. A provider does not know a job in its first moments; when it says again and again that it knows no such
+// job, it is believed. A key that it refuses meanwhile may be mended, and the picture is there: it is asked again, slowly.
 
 import { GatewayError } from '../domain/failure.ts';
 import type { System } from '../system/system.ts';
 import type { Desk, Standing } from './desk.ts';
 import type { Begun } from './parts.ts';
-import type { Outcome, Provider, Result } from './provider.ts';
+import type { Provider, Result } from './provider.ts';
 
 /** A provider does not know a job for a moment after taking it: that long, and for so many questions. */
 const GRACE_MS = 10_000;
 const GRACE_POLLS = 3;
-/** Refusals to say how a job stands, in a row, until they are believed. */
+/** Times in a row that a job was said to be unknown, until that is believed. */
 const DENIALS = 3;
+/** Longest pause between questions that are refused for another reason. */
+const DENIED_PAUSE_MS = 15_000;
+/** They speak of the job; other refusals are said of the account, or of the question. */
+const ABOUT_THE_JOB: ReadonlySet<number> = new Set([404, 410]);
 
 export interface Asking {
   readonly provider: Pick<Provider, 'pollMs'>;
@@ -19,8 +24,8 @@ export interface Asking {
   readonly system: Pick<System, 'clock' | 'random'>;
 }
 
-/** How it stands, each time that is news, and how it came out. */
-export async function* follow(asking: Asking, begun: Begun, signal: AbortSignal): AsyncGenerator<Outcome> {
+/** How it stands, or why that is not said, each time that is news, and how it came out. */
+export async function* follow(asking: Asking, begun: Begun, signal: AbortSignal): AsyncGenerator<Standing> {
   if ('outcome' in begun) {
     yield begun.outcome;
     return;
@@ -32,30 +37,33 @@ export async function* follow(asking: Asking, begun: Begun, signal: AbortSignal)
   const began = clock.monotonic();
   let last = '';
   let asked = 0;
-  let denials = 0;
-  for (let pause = first, polls = 1; ; pause = Math.min(longest, pause * 1.5), polls++) {
+  let unknown = 0;
+  for (let pause = first, polls = 1; ; polls++) {
     await clock.sleep(Math.max(asked, pause * (0.85 + 0.3 * system.random.fraction())), signal);
     const young = polls <= GRACE_POLLS || clock.monotonic() - began < GRACE_MS;
     const standing = await desk.ask(reference, { marker, young }, signal).catch((error: unknown): Standing => {
       if (signal.aborted || !(error instanceof GatewayError)) throw error;
       return { state: 'failed', failure: error.failure };
     });
-    denials = standing.state === 'denied' ? denials + 1 : 0;
-    const outcome = believed(standing, denials);
-    if (outcome.state !== 'running') {
-      yield outcome;
+    unknown = isUnknown(standing) ? unknown + 1 : 0;
+    const seen = believed(standing, unknown);
+    if (seen.state !== 'running' && seen.state !== 'denied') {
+      yield seen;
       return;
     }
-    asked = outcome.pauseMs ?? 0;
-    const told = `${outcome.fraction} ${outcome.message}`;
-    if (told !== last) yield outcome;
+    pause = Math.min(seen.state === 'denied' ? DENIED_PAUSE_MS : longest, pause * 1.5);
+    asked = seen.state === 'running' ? (seen.pauseMs ?? 0) : 0;
+    const told = seen.state === 'denied' ? seen.failure.code : `${seen.fraction} ${seen.message}`;
+    if (told !== last) yield seen;
     last = told;
   }
 }
 
-const believed = (standing: Standing, denials: number): Outcome => {
-  if (standing.state !== 'denied') return standing;
-  return denials < DENIALS ? { state: 'running' } : { state: 'failed', failure: standing.failure };
+const isUnknown = (standing: Standing): boolean => standing.state === 'denied' && ABOUT_THE_JOB.has(standing.status);
+
+const believed = (standing: Standing, unknown: number): Standing => {
+  if (standing.state !== 'denied' || !isUnknown(standing)) return standing;
+  return unknown < DENIALS ? { state: 'running' } : { state: 'failed', failure: standing.failure };
 };
 
 /** A result once more, for its link: some providers renew it when asked. Null: not by this one, or no longer. */

@@ -126,17 +126,6 @@ describe('a question that is refused', () => {
     const { connection } = await saying(bfl, stage, [BEGUN, stray, READY]);
     expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
   });
-
-  it.each([
-    [401, 'provider_auth'],
-    [404, 'node_lost'],
-  ] as const)('three times in a row is believed (%i)', async (status, code) => {
-    const stage = await openAccount(bfl, 'flux-pro-1.1');
-    const { asked, connection } = await saying(bfl, stage, [BEGUN, [500, {}], [status, { detail: 'no' }]]);
-    const { failure } = await endOf(connection.run(stage.job(), forever));
-    expect(failure).toMatchObject({ code, possiblyBilled: true });
-    if (status === 401) expect(asked).toHaveLength(5);
-  });
 });
 
 describe('a job in parts', () => {

@@ -154,14 +154,6 @@ describe('a job that was begun', () => {
     },
   );
 
-  it('may have been billed when the key fails afterwards', async () => {
-    const stage = await open();
-    const remote = await stage.killedAfter(stage.job(), 'accepted');
-    stage.double.faults.on('auth');
-    const ran = await stage.resume(stage.job(), remote);
-    expect(ran).toMatchObject({ refused: false, failure: { code: 'provider_auth', possiblyBilled: true } });
-  });
-
   it('is given ten seconds to become known', async () => {
     const stage = await open();
     const before = stage.clock.now();

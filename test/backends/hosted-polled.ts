@@ -162,12 +162,18 @@ export function describePolled({ provider, remote, kind, own = {}, says, withhol
       expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
     });
 
-    it('a key that is refused meanwhile ends it, as possibly billed', async () => {
+    it('a key that is refused meanwhile loses nothing: it is asked until the key is right again', async () => {
       const stage = await open();
       const remoteRef = await stage.killedAfter(jobOf(stage), 'accepted');
-      stage.double.faults.on('auth');
-      const { failure } = await stage.resume(jobOf(stage), remoteRef);
-      expect(failure).toMatchObject({ code: 'provider_auth', retryable: false, possiblyBilled: true });
+      stage.double.faults.on('auth', { times: 30 });
+      const ran = await stage.resume(jobOf(stage), remoteRef);
+      expect(ran.failure).toBeNull();
+      expect(await ran.files()).toHaveLength(1);
+      expect(ran.events).toContainEqual({
+        type: 'trouble',
+        failure: expect.objectContaining({ code: 'provider_auth', retryable: false, possiblyBilled: true }),
+      });
+      expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
     });
 
     it('a job that never ends is asked about until the attempt is broken off', async () => {
