@@ -206,6 +206,11 @@ accounts:
       'darkroom.yaml:1: outbound.allow_private.0: expected an address range like 10.0.0.0/8',
     ],
     [
+      'an account at the metadata address',
+      'accounts: [{id: a, kind: openai, token: x, base_url: "http://169.254.169.254/v1"}]',
+      /darkroom.yaml:1: accounts\.0\.base_url: expected an address that is not link-local/,
+    ],
+    [
       'an account of an unknown provider',
       'accounts: [{id: a, kind: acme, token: x}]',
       /^darkroom\.yaml:1: accounts\.0\.kind: expected one of replicate, fal/,

@@ -95,6 +95,16 @@ describe('a job of several that hangs until the deadline', () => {
   });
 });
 
+it('a picture that was made and is of no use is possibly billed', async () => {
+  double('bfl').faults.on('huge_image');
+  const g = await ask({});
+  expect(g).toMatchObject({
+    status: 'failed',
+    credits_charged: 0,
+    error: { code: 'too_large', possibly_billed: true },
+  });
+});
+
 describe('a clip', () => {
   const balance = async () =>
     (await (await fetch(`${darkroom.url}/v1/credits`, { headers })).json()) as { balance: number; reserved: number };

@@ -29,7 +29,7 @@ const AccountText = z.strictObject({
   kind: z.enum(HOSTED_BACKENDS),
   token: Secret,
   slots: numeric(z.int().min(1).max(1000)).default(4),
-  base_url: BaseUrl.nullable().default(null),
+  base_url: NodeUrl.nullable().default(null),
 });
 
 const unique = <T extends { readonly id: string }>(list: readonly T[], context: z.core.$RefinementCtx): void => {

@@ -107,10 +107,11 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
   };
 
   /** It may have been paid for: whatever went wrong since is no reason to ask, and pay, again. */
-  const ours = ({ connection, remote }: Tale, why: Failure, refused: boolean): Failure => {
+  const ours = ({ connection, remote, files }: Tale, why: Failure, refused: boolean): Failure => {
     const asked = connection?.paid === true && remote !== null && connection.asked?.(remote) !== false && !refused;
     const again = TELLS_NOTHING.has(why.code) || FAILURES[why.code].retry !== 'never';
-    return asked && again ? { ...why, retryable: false, possiblyBilled: true } : why;
+    const made = files.length > 0;
+    return asked && (again || made) ? { ...why, retryable: false, possiblyBilled: true } : why;
   };
 
   /** What the node's part in it was; our own breaking off says nothing about the node. */
