@@ -6,11 +6,11 @@ import type { Millis } from '../domain/units.ts';
 import { HttpError, type System } from '../system/system.ts';
 import { textOf } from './answered.ts';
 import { Refusal } from './backend.ts';
+import { createGate, LONGEST_WAIT_MS } from './gate.ts';
 import type { Call, Order, Outcome, Provider, Reference, Reply } from './provider.ts';
 
 /** POSTs per route when the provider says "too many", or cannot be reached. */
 const POSTS = 3;
-const LONGEST_RETRY_AFTER_MS: Millis = 30_000;
 const FIRST_RETRY_MS: Millis = 1_000;
 const POLL_ANSWER_MS: Millis = 30_000;
 /** Pictures may come inside the answer; where they are asked for, a state repeats at most the pictures that were sent. */
@@ -36,16 +36,15 @@ export interface DeskOptions {
   readonly system: System;
 }
 
-/** What came of a submit. `pauseMs`: nothing was begun, and it may be sent again after that long. */
-export type Submitted =
-  | { readonly reference: Reference }
-  | { readonly outcome: Outcome }
-  | { readonly pauseMs: Millis };
+/** What came of a submit. `again`: nothing was begun, and it may be sent again, through the gate. */
+export type Submitted = { readonly reference: Reference } | { readonly outcome: Outcome } | { readonly again: true };
 
 /** `denied`: the question was refused, by this status, as a passing fault may do; what that means to the job is for follow.ts to say. */
 export type Standing = Outcome | { readonly state: 'denied'; readonly status: number; readonly failure: Failure };
 
 export interface Desk {
+  /** Waits while the account takes no more; how often the job has waited by then. Throws Refusal where that takes too long. */
+  admitted(waited: number, signal: AbortSignal): Promise<number>;
   /** Sends it once, for the `nth` time. Throws Refusal when nothing was begun, GatewayError with `possiblyBilled` when nobody can tell. */
   submit(call: Call, order: Order, nth: number, signal: AbortSignal): Promise<Submitted>;
   /** How it stands. `young`: the provider may not know it yet. Trouble with asking is `running`. `about` names it in the log. */
@@ -61,7 +60,8 @@ export interface Desk {
 }
 
 export function createDesk({ provider, baseUrl, token, system }: DeskOptions): Desk {
-  const { clock, random, log, http } = system;
+  const { clock, log, http } = system;
+  const gate = createGate(system);
   const base = new URL(baseUrl);
   const claims = new Set<string>();
 
@@ -159,15 +159,13 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     return null;
   };
 
-  /** Again, after what was asked for or a little longer each time; `why` if that has been done often enough. */
-  const after = (
-    asked: Millis | null,
-    nth: number,
-    why: (seconds: number) => Refusal,
-  ): { readonly pauseMs: Millis } => {
-    const pauseMs = asked ?? FIRST_RETRY_MS * 2 ** (nth - 1);
-    if (nth >= POSTS || pauseMs > LONGEST_RETRY_AFTER_MS) throw why(Math.ceil(pauseMs / 1000));
-    return { pauseMs: Math.min(pauseMs * (1 + 0.15 * random.fraction()), LONGEST_RETRY_AFTER_MS) };
+  /** Again, no sooner than was asked for, or a little later each time; `why` if that has been done often enough. */
+  const again = (asked: Millis | null, nth: number, why: (seconds: number) => Refusal): { readonly again: true } => {
+    const pause = asked ?? FIRST_RETRY_MS * 2 ** (nth - 1);
+    if (asked === null) gate.close(pause / 2, pause, why);
+    else gate.close(pause, pause / 4, why);
+    if (nth >= POSTS || pause > LONGEST_WAIT_MS) throw why(Math.ceil(pause / 1000));
+    return { again: true };
   };
 
   const submit: Desk['submit'] = async (call, order, nth, signal) => {
@@ -178,7 +176,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     } catch (error) {
       if (signal.aborted || error instanceof GatewayError) throw error;
       if (error instanceof HttpError && (error.kind === 'unsent' || error.kind === 'refused_address'))
-        return after(null, nth, () => new Refusal('node_lost', 'The provider cannot be reached.', { cause: error }));
+        return again(null, nth, () => new Refusal('node_lost', 'The provider cannot be reached.', { cause: error }));
       return reconcile(order, since, error, signal);
     }
     if (!ok(reply)) {
@@ -238,7 +236,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   /** Trouble with asking says nothing about the job, but it may say when to ask again. */
   const later = (reply: Reply | null): Outcome => {
     const asked = reply === null ? null : waitOf(reply, provider.refused(reply, 'poll'));
-    return { state: 'running', ...(asked === null ? {} : { pauseMs: Math.min(asked, LONGEST_RETRY_AFTER_MS) }) };
+    return { state: 'running', ...(asked === null ? {} : { pauseMs: Math.min(asked, LONGEST_WAIT_MS) }) };
   };
 
   /** What an answer to a poll says, whatever its status. */
@@ -253,6 +251,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   };
 
   return {
+    admitted: (waited, signal) => gate.pass(waited, signal),
     submit,
     async ask(reference, { marker, young }, signal) {
       if (provider.poll === undefined || provider.polled === undefined)

@@ -126,7 +126,7 @@ async function* send(
   parts: Part[],
   signal: AbortSignal,
 ): AsyncGenerator<RunEvent, Begun> {
-  const { provider, system } = sending;
+  const { provider, desk, system } = sending;
   const { marker, n, seed } = order;
   if (order.remote === '')
     throw new GatewayError(
@@ -136,16 +136,16 @@ async function* send(
   const first = parts.length === 0;
   const { call, warnings } = await provider.submit(order);
   if (first) for (const message of warnings) yield { type: 'warning', message };
-  for (let nth = 1; ; nth++) {
+  for (let nth = 1, waited = 0; ; nth++) {
+    // nothing is asked meanwhile, and whoever takes it up from here may ask
+    waited = await desk.admitted(waited, signal);
     const part: Part = { marker, n, at: system.clock.now() };
     const at = parts.push(part) - 1;
     yield { type: 'intent', remote: remoteOf(parts) };
     const begun = await submitted(sending, call, order, nth, signal);
-    if ('pauseMs' in begun) {
-      // nothing was asked, and whoever takes it up from here may ask
+    if ('again' in begun) {
       parts.pop();
       yield { type: 'intent', remote: remoteOf(parts) };
-      await system.clock.sleep(begun.pauseMs, signal);
       continue;
     }
     const reference = 'reference' in begun ? begun.reference : NONE;

@@ -92,7 +92,7 @@ describe('a busy minute', () => {
     const { asked, connection } = await saying(replicate, stage, said);
     expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
     expect(asked).toEqual(['POST', 'POST', 'GET', 'GET']);
-    expect(stage.clock.slept.map((ms) => Math.floor(ms / 1000))).toEqual([12, 0, 9]);
+    expect(stage.clock.slept.map((ms) => Math.floor(ms / 1000))).toEqual([13, 0, 9]);
   });
 
   it('is none where they ask for more than half a minute', async () => {
@@ -121,9 +121,9 @@ describe('a question that is refused', () => {
     [403, { detail: 'x' }],
     [401, {}],
   ];
-  it.each(passing)('once says nothing about the job (%i %j)', async (...stray) => {
+  it.each(passing)('once says nothing about the job (%i %j)', async (status, body) => {
     const stage = await openAccount(bfl, 'flux-pro-1.1');
-    const { connection } = await saying(bfl, stage, [BEGUN, stray, READY]);
+    const { connection } = await saying(bfl, stage, [BEGUN, [status, body], READY]);
     expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
   });
 });

@@ -22,7 +22,7 @@ describe('too many requests', () => {
     expect(stage.double.paid).toHaveLength(1);
     for (const ms of stage.clock.slept.slice(0, 2)) {
       expect(ms).toBeGreaterThanOrEqual(5_000);
-      expect(ms).toBeLessThanOrEqual(6_000);
+      expect(ms).toBeLessThanOrEqual(6_250);
     }
   });
 
@@ -57,7 +57,7 @@ describe('too many requests', () => {
     stage.double.faults.on('rate_limited', { times: 9, ms });
     expect((await stage.run(stage.job())).failure?.code).toBe('rate_limited');
     expect(stage.requests('POST')).toHaveLength(posts);
-    expect(Math.max(0, ...stage.clock.slept)).toBeLessThanOrEqual(30_000);
+    expect(Math.max(0, ...stage.clock.slept)).toBeLessThanOrEqual(37_500); // and a quarter more, so that not all come back at once
   });
 
   it('for questions are asked again after the time the provider asks for', async () => {
