@@ -72,10 +72,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   const urlOf = ({ path, at }: Call): URL => {
     const better = at === undefined ? null : URL.parse(at);
     if (better !== null && isOwn(better)) return better;
-    const url = URL.parse(/^https?:/.test(path) ? path : `${baseUrl}${path}`);
-    if (url === null || !isOwn(url))
-      throw new GatewayError('model_error', 'The provider sent us to an address that is not its own.', PAID);
-    return url;
+    return new URL(`${baseUrl}${path}`);
   };
 
   const claim = (reference: Reference): Reference => {

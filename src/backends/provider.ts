@@ -11,7 +11,7 @@ import type { Job } from './backend.ts';
 /** What the provider needs to be asked about a job again. Small; stored with the generation. */
 export type Reference = { readonly [key: string]: Json };
 
-/** One request. `path` is appended to the account's base URL; a whole URL must lie on the same origin. */
+/** One request. `path` begins with a slash and is appended to the account's base URL. */
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
