@@ -2,7 +2,7 @@
 // could tell whether a picture was made and billed.
 
 import { type Failure, failure } from '../domain/failure.ts';
-import { refusedSubmit } from './answered.ts';
+import { refusedSubmit, told } from './answered.ts';
 import { refuseLoras } from './asked.ts';
 import { Refusal } from './backend.ts';
 import type { Order, Picture, Reply } from './provider.ts';
@@ -21,6 +21,7 @@ export function refuseBeyond(order: Order, takes: { readonly initImage: boolean;
 export function refusedAtOnce(reply: Reply): Failure {
   const { status } = reply;
   if (status === 413) return failure('too_large', 'The provider takes no request of this size.');
+  if (status === 503 && reply.header('retry-after') !== null) return told('rate_limited');
   if (status === 408 || status >= 500)
     return failure('node_lost', 'The provider broke down over it.', { retryable: false, possiblyBilled: true });
   return refusedSubmit(reply);

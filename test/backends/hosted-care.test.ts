@@ -48,7 +48,6 @@ async function saying(provider: Provider, stage: Stage, said: readonly Said[], t
 
 const BEGUN: Said = [200, { id: 't1' }];
 const READY: Said = [200, { id: 't1', status: 'Ready', result: { sample: 'http://127.0.0.1:1/x.png' } }];
-const PNG = Buffer.from('a picture').toString('base64');
 
 describe('a provider that cannot be reached', () => {
   it('is tried three times, each later than the one before', async () => {
@@ -62,24 +61,6 @@ describe('a provider that cannot be reached', () => {
 });
 
 describe('a busy minute', () => {
-  it.each([
-    ['gemini', gemini, { error: { status: 'UNAVAILABLE', message: 'overloaded' } }],
-    ['openai', openai, { error: { code: null, type: 'server_error', message: 'overloaded' } }],
-    ['together', together, { error: { code: null, type: 'overloaded', message: 'overloaded' } }],
-  ] as const)('that is a 503 is waited out (%s)', async (_, provider, body) => {
-    const stage = await openAccount(provider, 'm');
-    const fine = {
-      data: [{ b64_json: PNG }],
-      candidates: [{ content: { parts: [{ inlineData: { mimeType: 'image/png', data: PNG } }] } }],
-    };
-    const { asked, connection } = await saying(provider, stage, [
-      [503, body],
-      [200, fine],
-    ]);
-    expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
-    expect(asked).toHaveLength(2);
-  });
-
   const throttled = (retry_after: number): Said => [
     429,
     { detail: 'Request was throttled.', status: 429, retry_after },

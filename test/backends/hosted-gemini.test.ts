@@ -156,7 +156,7 @@ describe('what a refusal means', () => {
     [400, { status: 'INVALID_ARGUMENT', message: 'API key expired. Please renew the API key.' }, 'provider_auth'],
     [400, { status: 'FAILED_PRECONDITION', message: 'Please enable billing' }, 'provider_balance'],
     [400, { status: 'FAILED_PRECONDITION', message: 'User location is not supported' }, 'provider_auth'],
-    [503, { status: 'UNAVAILABLE', message: 'The model is overloaded.' }, 'rate_limited'],
+    [503, { status: 'UNAVAILABLE', message: 'The model is overloaded.' }, 'node_lost'],
     [504, { status: 'DEADLINE_EXCEEDED' }, 'node_lost'],
   ] as const)('%i %o is %s', (status, error, code) => expect(refused(status, error).code).toBe(code));
 

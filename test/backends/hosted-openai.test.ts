@@ -126,7 +126,7 @@ describe('what a refusal means', () => {
     [400, { code: 400, message: 'vLLM puts a number here' }, 'unsupported_input'],
     [400, 'prompt required', 'unsupported_input'],
     [413, { code: null }, 'too_large'],
-    [503, { code: null, type: 'server_error', message: 'overloaded' }, 'rate_limited'],
+    [503, { code: null, type: 'server_error', message: 'overloaded' }, 'node_lost'],
     [504, { code: null }, 'node_lost'],
   ] as const)('%i %o is %s', (status, error, code) => expect(refused(status, error)).toBe(code));
 });

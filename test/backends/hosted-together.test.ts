@@ -109,7 +109,7 @@ test.each([
   [422, { code: 'nsfw_content_detected', param: null }, 'safety_filter'],
   [400, { code: 'model_not_available' }, 'model_gone'],
   [422, { type: 'invalid_request_error', param: 'steps' }, 'unsupported_input'],
-  [503, { type: 'server_error' }, 'rate_limited'],
+  [503, { type: 'server_error' }, 'node_lost'],
   [500, { type: 'server_error' }, 'node_lost'],
 ] as const)('%i %o is %s', (status, error, code) => {
   expect(together.refused({ status, header: () => null, body: { error } }, 'submit').code).toBe(code);

@@ -74,7 +74,6 @@ export const openai: Provider = {
   },
   begun: (reply) => ({ outcome: { state: 'done', results: readReply(Answer, reply).data.flatMap(resultOf) } }),
   refused(reply) {
-    const { status } = reply;
     const { data } = Refused.safeParse(reply.body);
     const { code, type, moderation_details: moderation } = data?.error ?? {};
     if (NO_MONEY.has(code) || NO_MONEY.has(type)) return told('provider_balance');
@@ -83,7 +82,7 @@ export const openai: Provider = {
       return told(moderation?.moderation_stage === 'input' ? 'policy_block' : 'safety_filter');
     if (code === 'content_policy_violation') return told('policy_block');
     if (code === 'model_not_found') return told('model_gone');
-    return status === 503 && data !== undefined ? told('rate_limited') : refusedAtOnce(reply);
+    return refusedAtOnce(reply);
   },
 };
 

@@ -56,13 +56,12 @@ export const together: Provider = {
   },
   begun: (reply) => ({ outcome: { state: 'done', results: readReply(Answer, reply).data.flatMap(resultOf) } }),
   refused(reply) {
-    const { status } = reply;
     const { data } = Refused.safeParse(reply.body);
     const { code, type, param } = data?.error ?? {};
     if (type === 'credit_limit') return told('provider_balance');
     if (code === 'nsfw_content_detected') return told(param === 'prompt' ? 'policy_block' : 'safety_filter');
     if (code === 'model_not_available') return told('model_gone');
-    return status === 503 && data !== undefined ? told('rate_limited') : refusedAtOnce(reply);
+    return refusedAtOnce(reply);
   },
 };
 

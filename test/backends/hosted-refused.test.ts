@@ -1,0 +1,48 @@
+// What a provider's refusal of a submit means by its status, for every provider alike: may something have been begun, is it
+// about the key or about one model. A provider may pay twice or stay shut for the wrong answer.
+
+import { describe, expect, it } from 'vitest';
+import { gemini } from '../../src/backends/gemini/provider.ts';
+import { openai } from '../../src/backends/openai/provider.ts';
+import type { Provider } from '../../src/backends/provider.ts';
+import { stability } from '../../src/backends/stability/provider.ts';
+import { together } from '../../src/backends/together/provider.ts';
+import { endOf, forever, openAccount } from './hosted-account.ts';
+import { type Said, saying } from './hosted-said.ts';
+
+const AT_ONCE: readonly Provider[] = [gemini, openai, stability, together];
+
+const PNG = Buffer.from('a picture').toString('base64');
+/** A result in the words of all that answer at once. */
+const FINE: Said = {
+  status: 200,
+  body: {
+    data: [{ b64_json: PNG }],
+    candidates: [{ content: { parts: [{ inlineData: { mimeType: 'image/png', data: PNG } }] } }],
+    image: PNG,
+    finish_reason: 'SUCCESS',
+  },
+};
+const OVERLOADED: Said = {
+  status: 503,
+  body: { error: { code: null, status: 'UNAVAILABLE', type: 'server_error', message: 'overloaded' } },
+};
+
+describe('a 503', () => {
+  it.each(AT_ONCE)('that says when to come back is waited out ($kind)', async (provider) => {
+    const stage = await openAccount(provider, 'm');
+    const busy = { ...OVERLOADED, headers: { 'retry-after': '7' } };
+    const { asked, connection } = await saying(provider, stage, [busy, FINE]);
+    expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
+    expect(asked).toEqual(['POST', 'POST']);
+    expect(Math.max(...stage.clock.slept)).toBeGreaterThanOrEqual(7000);
+  });
+
+  it.each(AT_ONCE)('that does not may have begun it, and it is not asked again ($kind)', async (provider) => {
+    const stage = await openAccount(provider, 'm');
+    const { asked, connection } = await saying(provider, stage, [OVERLOADED]);
+    const ran = await endOf(connection.run(stage.job(), forever));
+    expect(ran).toMatchObject({ refused: false, failure: { code: 'node_lost', possiblyBilled: true } });
+    expect(asked.filter((method) => method === 'POST')).toEqual(['POST']);
+  });
+});
