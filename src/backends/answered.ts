@@ -1,11 +1,13 @@
 // What a provider's answer means where its HTTP status says it all, and how a reply is read. A refused submit began
-// nothing; whatever goes wrong with a job that was begun may have been paid, and is never asked for again.
+// nothing, but one that the provider broke down over, or gave up on, may have been taken; that, and whatever goes wrong
+// with a job that was begun, may have been paid, and is never asked for again.
 
 import type { z } from 'zod';
 import { type Failure, type FailureCode, failure, GatewayError } from '../domain/failure.ts';
 import type { Reply } from './provider.ts';
 
-const PAID = { retryable: false, possiblyBilled: true } as const;
+/** Of what may have been begun. */
+export const PAID = { retryable: false, possiblyBilled: true } as const;
 
 const SAID: Partial<Record<FailureCode, string>> = {
   provider_auth: 'The provider refused the key of the account.',
@@ -22,7 +24,13 @@ const SAID: Partial<Record<FailureCode, string>> = {
 export const told = (code: FailureCode, message = SAID[code]): Failure =>
   failure(code, message ?? SAID.model_error ?? '');
 
-/** Refused before anything began, by its status; in words only what a status cannot tell. */
+/** Given up on while it was busy with the request, by the provider or by somebody on the way. */
+export const isBreakdown = ({ status }: Reply): boolean => status >= 500 || [408, 425, 499].includes(status);
+
+/**
+ * Refused before anything began, by its status; in words only what a status cannot tell. After a breakdown nobody knows,
+ * unless the provider says when to come back.
+ */
 export function refusedSubmit(reply: Reply): Failure {
   const { status } = reply;
   if (isAboutKey(reply)) return told('provider_auth');
@@ -30,8 +38,9 @@ export function refusedSubmit(reply: Reply): Failure {
   if (status === 403) return told('model_gone', 'The provider does not allow the account this request.');
   if (status === 402) return told('provider_balance');
   if (status === 404 || status === 410) return told('model_gone');
-  if (status === 429) return told('rate_limited');
-  if (status >= 500) return failure('node_lost', 'The provider had trouble of its own and began nothing.');
+  if (status === 429 || (status === 503 && reply.header('retry-after') !== null)) return told('rate_limited');
+  if (isBreakdown(reply))
+    return failure('node_lost', 'The provider broke down over it, and whether it had taken it is not known.', PAID);
   return told('unsupported_input');
 }
 

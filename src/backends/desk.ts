@@ -4,7 +4,7 @@
 import { type Failure, failure, GatewayError, toFailure } from '../domain/failure.ts';
 import type { Millis } from '../domain/units.ts';
 import { HttpError, type System } from '../system/system.ts';
-import { textOf } from './answered.ts';
+import { isBreakdown, PAID, textOf } from './answered.ts';
 import { Refusal } from './backend.ts';
 import { createGate, LONGEST_WAIT_MS } from './gate.ts';
 import type { Call, Order, Outcome, Provider, Reference, Reply } from './provider.ts';
@@ -102,29 +102,27 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
       signal,
     });
     const text = await response.text();
-    return { status: response.status, header: (name) => response.header(name), body: parsed(text) };
+    const body = parsed(text);
+    const reply = { status: response.status, header: (name: string) => response.header(name), body };
+    return body === undefined ? { ...reply, unread: beginningOf(text, token) } : reply;
   };
 
-  const told = (order: Pick<Order, 'marker'>, reply: Reply, what: string) =>
-    log.warn(
-      { marker: order.marker, provider: provider.kind, status: reply.status, answer: excerpt(reply.body, token) },
-      what,
-    );
+  const told = ({ marker }: Pick<Order, 'marker'>, reply: Reply, what: string) => {
+    const fields = { marker, provider: provider.kind, status: reply.status };
+    if (reply.body !== undefined) log.warn({ ...fields, answer: textOf(reply.body, token).slice(0, 2_000) }, what);
+    else {
+      const page = { content_type: reply.header('content-type'), answer: reply.unread, hint: 'check base_url' };
+      log.warn({ ...fields, ...page }, `${what}, in no form of its own`);
+    }
+  };
 
-  const lost = (cause: unknown) =>
-    new GatewayError(
-      'node_lost',
-      'The connection to the provider broke off, and what became of the request is not known.',
-      { ...PAID, cause },
-    );
-
-  /** After an answer that did not come or cannot be read. */
-  const reconcile = async (order: Order, since: Millis, cause: unknown, signal: AbortSignal) => {
+  /** After an answer that did not come, cannot be read, or leaves open whether it was taken: found, or `lost`. */
+  const reconcile = async (order: Order, since: Millis, lost: GatewayError, signal: AbortSignal) => {
     const reference = await find(order, since, signal).catch((error: unknown) => {
       if (signal.aborted) throw error;
       return null;
     });
-    if (reference === null) throw lost(cause);
+    if (reference === null) throw lost;
     return { reference };
   };
 
@@ -174,16 +172,24 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
       if (signal.aborted || error instanceof GatewayError) throw error;
       if (error instanceof HttpError && (error.kind === 'unsent' || error.kind === 'refused_address'))
         return again(null, nth, () => new Refusal('node_lost', 'The provider cannot be reached.', { cause: error }));
-      return reconcile(order, since, error, signal);
+      return reconcile(order, since, lost(BROKEN_OFF, error), signal);
     }
     if (!ok(reply)) {
-      const why = reply.status >= 500 && reply.body === undefined ? null : provider.refused(reply, 'submit');
-      if (why?.code === 'rate_limited') return after(waitOf(reply, why), nth, busyFor);
+      if (isNobody(reply)) {
+        told(order, reply, 'nobody there knows the way a job is asked for');
+        throw new Refusal('node_lost', 'What answers at the address of the account is not the provider.');
+      }
+      const why = provider.refused(reply, 'submit');
+      const open = isOpen(reply, why);
+      if (why.code === 'rate_limited' && !open) return again(waitOf(reply, why), nth, busyFor);
       told(order, reply, 'the provider refused a job');
-      if (why === null) return reconcile(order, since, 'an unreadable answer', signal);
+      if (open) return reconcile(order, since, lost(why.possiblyBilled ? why.message : UNREADABLE), signal);
       throw refusalOf(why);
     }
-    if (reply.body === undefined) return reconcile(order, since, 'an unreadable answer', signal);
+    if (reply.body === undefined) {
+      told(order, reply, 'the provider answered a job');
+      return reconcile(order, since, lost(UNREADABLE), signal);
+    }
     return taken(reply, order, since, signal);
   };
 
@@ -198,7 +204,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
       told(order, reply, 'the provider took a job and answered with something unreadable');
       if (provider.poll === undefined && error instanceof GatewayError)
         throw new GatewayError({ ...error.failure, ...PAID });
-      return reconcile(order, since, error, signal);
+      return reconcile(order, since, lost(UNREADABLE, error), signal);
     }
   };
 
@@ -289,11 +295,18 @@ const denied = ({ status }: Reply, why: Failure): Standing =>
 const busyFor = (retryAfterSeconds: number) =>
   new Refusal('rate_limited', 'The provider takes no more work from this account for now.', { retryAfterSeconds });
 
-/** A refusal of the prompt is final; everything else that was refused began nothing and may be tried elsewhere. */
-const FINAL = new Set<Failure['code']>(['policy_block', 'safety_filter', 'node_lost']);
-const refusalOf = (why: Failure): GatewayError => (FINAL.has(why.code) ? new GatewayError(why) : new Refusal(why));
+/** The way a job is asked for is known to whoever is the provider, and it says in JSON what it lacks. */
+const isNobody = ({ status, body }: Reply): boolean => body === undefined && [403, 404, 405, 410].includes(status);
 
-const PAID = { retryable: false, possiblyBilled: true } as const;
+/** Whether it was taken is open, whatever a page of somebody on the way may say. */
+const isOpen = (reply: Reply, { code, possiblyBilled }: Failure): boolean =>
+  (code === 'node_lost' && possiblyBilled === true) || (reply.body === undefined && isBreakdown(reply));
+
+/** A refusal of the prompt is final, and what may have been paid; everything else that was refused began nothing and may be tried elsewhere. */
+const FINAL = new Set<Failure['code']>(['policy_block', 'safety_filter', 'node_lost']);
+const refusalOf = (why: Failure): GatewayError =>
+  FINAL.has(why.code) || why.possiblyBilled ? new GatewayError(why) : new Refusal(why);
+
 const FORGOTTEN = failure('node_lost', 'The provider no longer knows the job it began.', PAID);
 
 const isOf = (hosts: readonly string[] = [], { protocol, hostname }: URL): boolean =>
@@ -317,6 +330,10 @@ function read(outcome: () => Outcome): Outcome {
 }
 
 const UNREADABLE = 'The provider answered with something unreadable.';
+const BROKEN_OFF = 'The connection to the provider broke off, and what became of the request is not known.';
+
+/** Nobody can tell whether it was taken. */
+const lost = (message: string, cause?: unknown) => new GatewayError('node_lost', message, { ...PAID, cause });
 
 function parsed(text: string): unknown {
   try {
@@ -329,5 +346,8 @@ function parsed(text: string): unknown {
 /** A store may have changed the order of its keys. */
 const nameOf = (reference: Reference): string => JSON.stringify(Object.entries(reference).toSorted());
 
-/** For the operator's log. */
-const excerpt = (body: unknown, token: string): string => textOf(body, token).slice(0, 2_000);
+/** For the operator's log: of a page that is no answer of the provider's. */
+const beginningOf = (text: string, token: string): string => {
+  const some = text.slice(0, 4_000);
+  return (token === '' ? some : some.replaceAll(token, '(the key)')).slice(0, 200);
+};

@@ -29,6 +29,8 @@ export interface Reply {
   header(name: string): string | null;
   /** Parsed JSON; undefined when it is none. */
   readonly body: unknown;
+  /** How it begins when it is none, without the key; for the log. */
+  readonly unread?: string;
 }
 
 /** An input picture with its bytes. */

@@ -38,7 +38,7 @@ const ENDINGS: readonly (readonly [HostedFault, Ending])[] = [
   ['accept_then_drop', { code: 'node_lost', paid: 1, possiblyBilled: true }],
   ['error_html', { code: 'node_lost', paid: 1, possiblyBilled: true }],
   ['error_html_200', { code: 'node_lost', paid: 1, possiblyBilled: true }],
-  ['submit_500', { code: 'node_lost', paid: 0 }],
+  ['submit_500', { code: 'node_lost', paid: 0, possiblyBilled: true }],
   ['auth', { code: 'provider_auth', paid: 0, refused: true }],
   ['balance', { code: 'provider_balance', paid: 0, refused: true }],
   ['model_gone', { code: 'model_gone', paid: 0, refused: true }],
