@@ -2,21 +2,19 @@
 // step until the gateway is dead, and their own logs are the evidence: no generation is paid twice, none is lost, and
 // credits are charged for what was delivered only.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { GenerationBody } from '../src/contract/generations.ts';
 import { type HostedDouble, type HostedKind, type Moment, startHosted } from './doubles/hosted/hosted.ts';
 import { aborted } from './doubles/pace.ts';
+import { callerAt } from './harness/caller.ts';
 import { type GatewayProcess, gatewayProcess } from './harness/gateway-process.ts';
 import { until } from './harness/manual-clock.ts';
+import { accountsAt, type Studio, studio } from './harness/studio.ts';
 
 const KEY = 'dk_hosted_crash';
 const JOBS = 24;
 const KILLS = 4;
 const NEVER = { ms: 600_000 };
-const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
 
 /** What each account makes, by the provider's name of the model. */
 const MODELS: Readonly<Record<HostedKind, string>> = {
@@ -73,7 +71,7 @@ const promptOf = ({ kind, step, n }: Doomed) => `${kind}, ${step}, ${n} of them`
 const AT_FIRST = { queuedPolls: 0, runningPolls: 0 };
 const AT_THE_THIRD = { queuedPolls: 1, runningPolls: 1 };
 
-let folder: string;
+let house: Studio;
 let gateway: GatewayProcess;
 const doubles = new Map<HostedKind, HostedDouble>();
 const double = (kind: HostedKind) => doubles.get(kind) as HostedDouble;
@@ -101,50 +99,25 @@ async function killAndRestart({ healed = true } = {}): Promise<void> {
 }
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'darkroom-hosted-crash-'));
   for (const kind of KINDS)
     doubles.set(kind, await startHosted(kind, { hold, pace: CLIPS.includes(kind) ? AT_FIRST : AT_THE_THIRD }));
   const models = KINDS.map(
     (kind) =>
       `  ${kind}: {name: ${kind}, kind: ${CLIPS.includes(kind) ? 'video' : 'image'}, best_for: Tests., capabilities: [${CLIPS.includes(kind) ? 'text-to-video' : 'text-to-image, seed'}], price: 1, limits: {max_pixels: 4194304, multiple_of: 32, max_n: 4}, estimate_seconds: 1, routes: [{backend: ${kind}, remote: "${MODELS[kind]}"}]}\n`,
   );
-  const accounts = KINDS.map(
-    (kind) =>
-      `  - {id: ${kind}, kind: ${kind}, token: "${double(kind).key}", base_url: "${double(kind).url}", slots: 8}\n`,
-  );
-  await writeFile(join(folder, 'models.yaml'), `models:\n${models.join('')}`);
-  await writeFile(
-    join(folder, 'darkroom.yaml'),
-    `log_level: silent\nsketch: false\noutbound: {allow_private: ["127.0.0.0/8"]}\ndefault_model: replicate\naccounts:\n${accounts.join('')}`,
-  );
-  gateway = await gatewayProcess(folder, KEY);
+  house = await studio(KEY, `models:\n${models.join('')}`, `default_model: replicate\n${accountsAt(doubles, 8)}`);
+  gateway = await gatewayProcess(house.folder, KEY);
   await gateway.start();
 });
 afterAll(async () => {
   await gateway?.[Symbol.asyncDispose]();
   for (const one of doubles.values()) await one.close();
-  await rm(folder, { recursive: true, force: true });
+  await house[Symbol.asyncDispose]();
 });
 
-const get = async <T>(path: string) => (await (await fetch(`${gateway.url}${path}`, { headers })).json()) as T;
-async function submit(kind: HostedKind, prompt: string, more: object = {}): Promise<string> {
-  const request = { model: kind, prompt, idempotency_key: prompt, ...more };
-  const answer = await fetch(`${gateway.url}/v1/generations`, {
-    method: 'POST',
-    headers,
-    body: JSON.stringify(request),
-  });
-  const body = (await answer.json()) as GenerationBody;
-  if (!answer.ok) throw new Error(`${answer.status} ${JSON.stringify(body)}`);
-  return body.id;
-}
-const ended = (id: string): Promise<GenerationBody> =>
-  until(
-    async () =>
-      [await get<GenerationBody>(`/v1/generations/${id}`)].find((g) => g.status !== 'queued' && g.status !== 'running'),
-    `${id} to end`,
-    45_000,
-  );
+const { get, ended, credits, submit: send } = callerAt(() => gateway.url, KEY);
+const submit = (kind: HostedKind, prompt: string, more: object = {}) =>
+  send({ model: kind, prompt, idempotency_key: prompt, ...more });
 const paidFor = (kind: HostedKind, prompt: string) => double(kind).paid.filter((p) => p.prompt === prompt).length;
 const LOST = {
   status: 'failed',
@@ -155,8 +128,7 @@ const LOST = {
 /** Every credit that is gone went for a picture that is there; nothing is still set aside. */
 let delivered = 0;
 afterEach(async () => {
-  const { balance, reserved } = await get<{ balance: number; reserved: number }>('/v1/credits');
-  expect({ balance, reserved }).toEqual({ balance: 1000 - delivered, reserved: 0 });
+  expect(await credits()).toEqual({ balance: 1000 - delivered, reserved: 0 });
   const usage = await get<{ total: { credits: number } }>('/v1/usage');
   expect(usage.total.credits).toBe(delivered);
   for (const { fileLog } of doubles.values()) expect(fileLog.flatMap(({ keys }) => Object.keys(keys))).toEqual([]);

@@ -1,15 +1,12 @@
 // What a caller gets for a hosted job, and what it costs: pictures that were made as several jobs come in the order they
 // were asked for, whichever was done first; a clip is charged for the seconds that were made.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadConfig } from '../src/config.ts';
-import type { GenerationBody } from '../src/contract/generations.ts';
-import { type Darkroom, openDarkroom } from '../src/main.ts';
+import type { Darkroom } from '../src/main.ts';
 import { type HostedDouble, type HostedKind, startHosted } from './doubles/hosted/hosted.ts';
+import { callerAt } from './harness/caller.ts';
 import { until } from './harness/manual-clock.ts';
+import { accountsAt, type Studio, studio } from './harness/studio.ts';
 import { fastClock, realSystem } from './harness/system.ts';
 
 const KEY = 'dk_delivery';
@@ -19,49 +16,25 @@ const MODELS = `models:
   loose-clip: {name: Clip, kind: video, capabilities: [text-to-video], price: {per_second: 2}, limits: {multiple_of: 8, max_n: 1}, defaults: {width: 1280, height: 720, inputs: {seconds: 5}}, routes: [{backend: luma, remote: ray-2}]}
 `;
 
-let folder: string;
+let house: Studio;
 let darkroom: Darkroom;
 const doubles = new Map<HostedKind, HostedDouble>();
 const double = (kind: HostedKind) => doubles.get(kind) as HostedDouble;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'darkroom-delivery-'));
   const clock = fastClock(20);
   for (const kind of ['bfl', 'luma'] as const) doubles.set(kind, await startHosted(kind, { clock }));
-  const accounts = [...doubles].map(
-    ([kind, { key, url }]) => `  - {id: ${kind}, kind: ${kind}, token: "${key}", base_url: "${url}"}\n`,
-  );
-  await writeFile(join(folder, 'models.yaml'), MODELS);
-  await writeFile(
-    join(folder, 'darkroom.yaml'),
-    `log_level: silent\nsketch: false\noutbound: {allow_private: ["127.0.0.0/8"]}\ndefault_model: flux\naccounts:\n${accounts.join('')}`,
-  );
-  const env = {
-    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-    DARKROOM_MODELS: join(folder, 'models.yaml'),
-    DARKROOM_DATA: join(folder, 'data'),
-    DARKROOM_PORT: '0',
-    DARKROOM_ADMIN_KEY: KEY,
-  };
-  darkroom = await openDarkroom(loadConfig(env, folder), realSystem(clock));
+  house = await studio(KEY, MODELS, `default_model: flux\n${accountsAt(doubles)}`);
+  darkroom = await house.open(realSystem(clock));
 });
 afterEach(async () => {
   await darkroom.stop();
   for (const one of doubles.values()) await one.close();
-  await rm(folder, { recursive: true, force: true });
+  await house[Symbol.asyncDispose]();
 });
 
-const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
-async function ask(request: object): Promise<GenerationBody> {
-  const body = JSON.stringify({ prompt: 'a red bicycle', wait: 60, ...request });
-  const answer = await fetch(`${darkroom.url}/v1/generations`, { method: 'POST', headers, body });
-  return (await answer.json()) as GenerationBody;
-}
-const ended = (id: string): Promise<GenerationBody> =>
-  until(async () => {
-    const g = (await (await fetch(`${darkroom.url}/v1/generations/${id}`, { headers })).json()) as GenerationBody;
-    return g.status === 'queued' || g.status === 'running' ? null : g;
-  }, `${id} to end`);
+const { ended, credits, ask: send } = callerAt(() => darkroom.url, KEY);
+const ask = (request: object) => send({ prompt: 'a red bicycle', wait: 60, ...request });
 
 describe('several pictures, each a job of its own at the provider', () => {
   it('come in the order they were asked for, whichever was done first', async () => {
@@ -106,19 +79,17 @@ it('a picture that was made and is of no use is possibly billed', async () => {
 });
 
 describe('a clip', () => {
-  const balance = async () =>
-    (await (await fetch(`${darkroom.url}/v1/credits`, { headers })).json()) as { balance: number; reserved: number };
   const sent = () =>
     double('luma').log.flatMap((one) => (one.what === 'request' && one.method === 'POST' ? [one.body] : []));
 
   it.each([
     [{}, '5s', 10],
     [{ seconds: 9 }, '9s', 18],
-  ])('is charged for the seconds that were asked for and made: %j', async (inputs, duration, credits) => {
+  ])('is charged for the seconds that were asked for and made: %j', async (inputs, duration, price) => {
     const g = await ask({ model: 'clip', inputs });
-    expect(g).toMatchObject({ status: 'succeeded', credits_charged: credits });
+    expect(g).toMatchObject({ status: 'succeeded', credits_charged: price });
     expect(sent()).toEqual([expect.objectContaining({ duration })]);
-    expect(await balance()).toMatchObject({ balance: 1000 - credits, reserved: 0 });
+    expect(await credits()).toEqual({ balance: 1000 - price, reserved: 0 });
   });
 
   it.each([8, 400])('of a length that is not made (%i s) is refused at the door', async (seconds) => {
@@ -133,6 +104,6 @@ describe('a clip', () => {
     const g = await ask({ model: 'loose-clip', inputs: { seconds: 400 } });
     expect(g).toMatchObject({ status: 'failed', credits_charged: 0, error: { code: 'unsupported_input' } });
     expect(sent()).toEqual([]);
-    expect(await balance()).toMatchObject({ balance: 1000, reserved: 0 });
+    expect(await credits()).toEqual({ balance: 1000, reserved: 0 });
   });
 });

@@ -2,19 +2,17 @@
 // handed to the next process by its reference; what nobody asked yet is asked by that one. The stand-ins keep each job at
 // its step until the gateway is gone, and their logs are the evidence.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GenerationBody } from '../src/contract/generations.ts';
 import { type HostedDouble, type HostedKind, type Moment, startHosted } from './doubles/hosted/hosted.ts';
 import { aborted } from './doubles/pace.ts';
+import { callerAt } from './harness/caller.ts';
 import { type GatewayProcess, gatewayProcess } from './harness/gateway-process.ts';
 import { until } from './harness/manual-clock.ts';
+import { accountsAt, type Studio, studio } from './harness/studio.ts';
 
 const KEY = 'dk_hosted_stop';
 const LONG = { ms: 600_000 };
-const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
 const POLLED = ['replicate', 'fal', 'bfl', 'ideogram'] as const satisfies readonly HostedKind[];
 const AT_ONCE = ['openai', 'gemini'] as const satisfies readonly HostedKind[];
 const KINDS: readonly HostedKind[] = [...POLLED, ...AT_ONCE];
@@ -27,7 +25,7 @@ const MODELS: Partial<Record<HostedKind, string>> = {
   gemini: 'gemini-3.1-flash-image',
 };
 
-let folder: string;
+let house: Studio;
 let gateway: GatewayProcess;
 const doubles = new Map<HostedKind, HostedDouble>();
 const double = (kind: HostedKind) => doubles.get(kind) as HostedDouble;
@@ -43,60 +41,37 @@ async function hold(moment: Moment, prompt: string, signal: AbortSignal): Promis
   await Promise.race([aborted(signal), letGo.promise]);
 }
 
-const settings = (drainSeconds: number): string => {
-  const accounts = KINDS.map(
-    (kind) =>
-      `  - {id: ${kind}, kind: ${kind}, token: "${double(kind).key}", base_url: "${double(kind).url}", slots: 8}\n`,
-  );
-  return `log_level: silent\nsketch: false\noutbound: {allow_private: ["127.0.0.0/8"]}\ndefault_model: replicate\nscheduling: {drain_seconds: ${drainSeconds}}\naccounts:\n${accounts.join('')}`;
-};
+const models = KINDS.map(
+  (kind) =>
+    `  ${kind}: {name: ${kind}, kind: image, best_for: Tests., capabilities: [text-to-image, seed], price: 1, limits: {max_pixels: 4194304, multiple_of: 32, max_n: 4}, estimate_seconds: 1, routes: [{backend: ${kind}, remote: "${MODELS[kind]}"}]}\n`,
+);
 async function started(drainSeconds: number): Promise<void> {
-  await writeFile(join(folder, 'darkroom.yaml'), settings(drainSeconds));
+  const settings = `default_model: replicate\nscheduling: {drain_seconds: ${drainSeconds}}\n${accountsAt(doubles, 8)}`;
+  house = await studio(KEY, `models:\n${models.join('')}`, settings);
+  gateway = await gatewayProcess(house.folder, KEY);
   await gateway.start();
 }
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'darkroom-hosted-stop-'));
   for (const kind of KINDS) doubles.set(kind, await startHosted(kind, { hold }));
   for (const told of [kept, there]) told.clear();
   letGo = Promise.withResolvers<void>();
-  const models = KINDS.map(
-    (kind) =>
-      `  ${kind}: {name: ${kind}, kind: image, best_for: Tests., capabilities: [text-to-image, seed], price: 1, limits: {max_pixels: 4194304, multiple_of: 32, max_n: 4}, estimate_seconds: 1, routes: [{backend: ${kind}, remote: "${MODELS[kind]}"}]}\n`,
-  );
-  await writeFile(join(folder, 'models.yaml'), `models:\n${models.join('')}`);
-  gateway = await gatewayProcess(folder, KEY);
 });
 afterEach(async () => {
   letGo.resolve();
   await gateway[Symbol.asyncDispose]();
   for (const one of doubles.values()) await one.close();
-  await rm(folder, { recursive: true, force: true });
+  await house[Symbol.asyncDispose]();
 });
 
-const get = async <T>(path: string) => (await (await fetch(`${gateway.url}${path}`, { headers })).json()) as T;
-const post = (request: object) =>
-  fetch(`${gateway.url}/v1/generations`, { method: 'POST', headers, body: JSON.stringify(request) });
-async function submit(model: HostedKind, prompt: string, more: object = {}): Promise<string> {
-  const answer = await post({ model, prompt, ...more });
-  const body = (await answer.json()) as GenerationBody;
-  if (!answer.ok) throw new Error(`${answer.status} ${JSON.stringify(body)}`);
-  return body.id;
-}
-const ended = (id: string): Promise<GenerationBody> =>
-  until(
-    async () =>
-      [await get<GenerationBody>(`/v1/generations/${id}`)].find((g) => g.status !== 'queued' && g.status !== 'running'),
-    `${id} to end`,
-    45_000,
-  );
+const { get, post, ended, credits, submit: send } = callerAt(() => gateway.url, KEY);
+const submit = (model: HostedKind, prompt: string, more: object = {}) => send({ model, prompt, ...more });
 const paidFor = (kind: HostedKind, prompt: string) => double(kind).paid.filter((p) => p.prompt === prompt).length;
 const posts = (kind: HostedKind) =>
   double(kind).log.filter((e) => e.what === 'request' && e.method === 'POST' && !/cancel/.test(e.path)).length;
-async function charged(credits: number): Promise<void> {
-  const { balance, reserved } = await get<{ balance: number; reserved: number }>('/v1/credits');
+async function charged(used: number): Promise<void> {
   const { total } = await get<{ total: { credits: number } }>('/v1/usage');
-  expect({ balance, reserved, used: total.credits }).toEqual({ balance: 1000 - credits, reserved: 0, used: credits });
+  expect({ ...(await credits()), used: total.credits }).toEqual({ balance: 1000 - used, reserved: 0, used });
 }
 
 interface Stopped {
@@ -186,7 +161,7 @@ describe('SIGTERM', () => {
     await until(() => there.size === KINDS.length, 'all to be begun');
     const gone = gateway.kill('SIGTERM');
     await until(async () => (await fetch(`${gateway.url}/readyz`)).status === 503, 'it to take no more');
-    expect((await post({ model: 'bfl', prompt: 'too late' })).status).toBe(503);
+    expect((await post('/v1/generations', { model: 'bfl', prompt: 'too late' })).status).toBe(503);
     letGo.resolve();
     expect(await gone).toBe(0);
     expect(KINDS.map(posts), 'before the next process').toEqual(KINDS.map(() => 1));

@@ -1,16 +1,14 @@
 // The whole house with accounts at hosted providers beside a box of its own: where work goes, what it costs, what is said
 // when a provider refuses, limits, lies or is out of money. The stand-ins' own logs say what was paid.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadConfig } from '../src/config.ts';
 import type { GenerationBody } from '../src/contract/generations.ts';
-import { type Darkroom, openDarkroom } from '../src/main.ts';
+import type { Darkroom } from '../src/main.ts';
 import { type ComfyUiDouble, startComfyUi } from './doubles/comfyui/server.ts';
-import { type HostedDouble, startHosted } from './doubles/hosted/hosted.ts';
+import { type HostedDouble, type HostedKind, startHosted } from './doubles/hosted/hosted.ts';
+import { callerAt } from './harness/caller.ts';
 import { until } from './harness/manual-clock.ts';
+import { accountsAt, type Studio, studio } from './harness/studio.ts';
 import { fastClock, realSystem } from './harness/system.ts';
 
 const KEY = 'dk_hosted';
@@ -28,7 +26,7 @@ const MODELS = `models:\n${[
   model('only-replicate', 3, REPLICATE),
 ].join('')}`;
 
-let folder: string;
+let house: Studio;
 let box: ComfyUiDouble;
 let replicate: HostedDouble;
 let fal: HostedDouble;
@@ -36,28 +34,15 @@ let bfl: HostedDouble;
 let darkroom: Darkroom;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'darkroom-hosted-'));
   box = await startComfyUi({ renderMs: 10, installed: { checkpoints: ['sdxl.safetensors'] } });
   const clock = fastClock(10);
   [replicate, fal, bfl] = (await Promise.all(
     (['replicate', 'fal', 'bfl'] as const).map((kind) => startHosted(kind, { clock })),
   )) as [HostedDouble, HostedDouble, HostedDouble];
-  const accounts = Object.entries({ replicate, fal, bfl }).map(
-    ([id, d]) => `  - {id: ${id}, kind: ${id}, token: "${d.key}", base_url: "${d.url}"}\n`,
-  );
-  await writeFile(join(folder, 'models.yaml'), MODELS);
-  await writeFile(
-    join(folder, 'darkroom.yaml'),
-    `log_level: silent\nsketch: false\noutbound: {allow_private: ["127.0.0.0/8"]}\ndefault_model: both\nnodes:\n  - {id: rack-1, kind: comfyui, url: "${box.url}"}\naccounts:\n${accounts.join('')}`,
-  );
-  const env = {
-    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-    DARKROOM_MODELS: join(folder, 'models.yaml'),
-    DARKROOM_DATA: join(folder, 'data'),
-    DARKROOM_PORT: '0',
-    DARKROOM_ADMIN_KEY: KEY,
-  };
-  darkroom = await openDarkroom(loadConfig(env, folder), realSystem(clock));
+  const accounts = accountsAt(Object.entries({ replicate, fal, bfl }) as [HostedKind, HostedDouble][]);
+  const nodes = `nodes:\n  - {id: rack-1, kind: comfyui, url: "${box.url}"}\n`;
+  house = await studio(KEY, MODELS, `default_model: both\n${nodes}${accounts}`);
+  darkroom = await house.open(realSystem(clock));
   await until(() => darkroom.gateway.nodes().every((n) => n.status === 'online'), 'everybody online');
 });
 afterEach(async () => {
@@ -67,17 +52,12 @@ afterEach(async () => {
     expect(double.fileLog.filter(({ keys }) => Object.keys(keys).length > 0)).toEqual([]);
     await double.close();
   }
-  await rm(folder, { recursive: true, force: true });
+  await house[Symbol.asyncDispose]();
 });
 
-const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
-const get = async <T>(path: string) => (await (await fetch(`${darkroom.url}${path}`, { headers })).json()) as T;
-async function ask(request: object): Promise<GenerationBody> {
-  const body = JSON.stringify({ prompt: 'a red bicycle', wait: 60, ...request });
-  const answer = await fetch(`${darkroom.url}/v1/generations`, { method: 'POST', headers, body });
-  return (await answer.json()) as GenerationBody;
-}
-const balance = async () => (await get<{ balance: number }>('/v1/credits')).balance;
+const { get, credits, ask: send } = callerAt(() => darkroom.url, KEY);
+const ask = (request: object) => send({ prompt: 'a red bicycle', wait: 60, ...request });
+const balance = async () => (await credits()).balance;
 const nodesOf = (g: GenerationBody) => g.attempts.map((a) => [a.node, a.model, a.outcome]);
 
 describe('where work goes', () => {

@@ -1,8 +1,3 @@
-// The whole house as its users meet it: real processes' worth of rooms, real HTTP, real WebSocket, ComfyUI and A1111
-// doubles beside the built-in node.
-
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,6 +9,7 @@ import { type ComfyUiDouble, startComfyUi } from './doubles/comfyui/server.ts';
 import { type SdapiDouble, startSdapi } from './doubles/sdapi/server.ts';
 import { until } from './harness/manual-clock.ts';
 import { createTestDatabase, postgresMissing } from './harness/postgres.ts';
+import { type Studio, studio } from './harness/studio.ts';
 
 const KEY = 'dk_journey';
 const MODELS = `models:
@@ -22,35 +18,27 @@ const MODELS = `models:
   sd15: {name: SD 1.5, kind: image, best_for: Tests., capabilities: [text-to-image, seed, guidance], price: 0.25, limits: {max_pixels: 4194304, multiple_of: 8, max_n: 4, max_steps: 50}, defaults: {width: 512, height: 512, steps: 4, guidance: 5}, estimate_seconds: 1, routes: [{backend: sdapi, checkpoint: sd15}]}
 `;
 
-let folder: string;
+let house: Studio;
 let comfy: ComfyUiDouble;
 let a1111: SdapiDouble;
 let darkroom: Darkroom;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'darkroom-journey-'));
   comfy = await startComfyUi({ renderMs: 20, installed: { checkpoints: ['sdxl.safetensors'] } });
   a1111 = await startSdapi({ flavour: 'a1111', renderMs: 20, checkpoints: ['sd15.safetensors'] });
-  await writeFile(join(folder, 'models.yaml'), MODELS);
-  await writeFile(
-    join(folder, 'darkroom.yaml'),
-    `log_level: silent\nnodes:\n  - {id: rack-1, kind: comfyui, url: "${comfy.url}"}\n  - {id: rack-2, kind: sdapi, url: "${a1111.url}"}\n`,
+  house = await studio(
+    KEY,
+    MODELS,
+    `nodes:\n  - {id: rack-1, kind: comfyui, url: "${comfy.url}"}\n  - {id: rack-2, kind: sdapi, url: "${a1111.url}"}\n`,
   );
-  const env = {
-    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-    DARKROOM_MODELS: join(folder, 'models.yaml'),
-    DARKROOM_DATA: join(folder, 'data'),
-    DARKROOM_PORT: '0',
-    DARKROOM_ADMIN_KEY: KEY,
-  };
-  darkroom = await openDarkroom(loadConfig(env, folder));
+  darkroom = await house.open();
   await until(() => darkroom.gateway.nodes().every((n) => n.status === 'online'), 'every node online');
 });
 afterAll(async () => {
   await darkroom?.stop();
   await comfy?.stop();
   await a1111?.stop();
-  await rm(folder, { recursive: true, force: true });
+  await house?.[Symbol.asyncDispose]();
 });
 
 const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
@@ -152,6 +140,7 @@ describe('the event socket', () => {
 describe.skipIf(postgresMissing() !== null)('on PostgreSQL', () => {
   it('does the same over a database server, and finds it all again after a restart', async () => {
     const database = await createTestDatabase();
+    const { folder } = house;
     const env = {
       DARKROOM_DATABASE_URL: database.url,
       DARKROOM_DATA: join(folder, 'pg'),

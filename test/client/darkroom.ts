@@ -1,13 +1,9 @@
 // A whole gateway for the client to talk to: the built-in node, nothing faked. It can be stopped and started again on the
 // same port, as a restart looks from outside.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
-import { openDarkroom } from '../../src/main.ts';
 import { until } from '../harness/manual-clock.ts';
+import { studio } from '../harness/studio.ts';
 
 export const KEY = 'dk_client-tests';
 
@@ -27,33 +23,18 @@ export interface TestGateway {
 
 /** Stopped and removed when the test is over. */
 export async function startGateway(): Promise<TestGateway> {
-  const folder = await mkdtemp(join(tmpdir(), 'darkroom-client-'));
-  await writeFile(join(folder, 'models.yaml'), MODELS);
-  await writeFile(join(folder, 'darkroom.yaml'), 'log_level: silent\n');
-  const open = (port: string) =>
-    openDarkroom(
-      loadConfig(
-        {
-          DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-          DARKROOM_MODELS: join(folder, 'models.yaml'),
-          DARKROOM_DATA: join(folder, 'data'),
-          DARKROOM_PORT: port,
-          DARKROOM_ADMIN_KEY: KEY,
-        },
-        folder,
-      ),
-    );
-  let darkroom = await open('0');
+  const house = await studio(KEY, MODELS);
+  let darkroom = await house.open();
   const { url } = darkroom;
   onTestFinished(async () => {
     await darkroom.stop();
-    await rm(folder, { recursive: true, force: true });
+    await house[Symbol.asyncDispose]();
   });
   return {
     url,
     stop: () => darkroom.stop(),
     async start() {
-      darkroom = await open(new URL(url).port);
+      darkroom = await house.open(undefined, new URL(url).port);
     },
     async whileBusy() {
       await until(() => {

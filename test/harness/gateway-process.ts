@@ -3,9 +3,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './manual-clock.ts';
+import { environmentOf } from './studio.ts';
 
 export interface GatewayProcess {
   readonly url: string;
@@ -21,14 +21,7 @@ export async function gatewayProcess(folder: string, adminKey: string): Promise<
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const cwd = fileURLToPath(new URL('../..', import.meta.url));
-  const env = {
-    ...process.env,
-    DARKROOM_DATA: join(folder, 'data'),
-    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-    DARKROOM_MODELS: join(folder, 'models.yaml'),
-    DARKROOM_PORT: String(port),
-    DARKROOM_ADMIN_KEY: adminKey,
-  };
+  const env = { ...process.env, ...environmentOf(folder, adminKey, String(port)) };
   let live: ChildProcess | null = null;
   const answers = () =>
     fetch(`${url}/healthz`).then(

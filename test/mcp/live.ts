@@ -2,14 +2,12 @@
 // need around them.
 
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { loadConfig } from '../../src/config.ts';
-import { openDarkroom } from '../../src/main.ts';
 import { until } from '../harness/manual-clock.ts';
+import { studio } from '../harness/studio.ts';
 
 export const KEY = 'dk_mcp';
 export const ROOT = resolve(import.meta.dirname, '../..');
@@ -27,24 +25,15 @@ export interface Live {
 }
 
 export async function live(): Promise<Live> {
-  const folder = await mkdtemp(join(tmpdir(), 'darkroom-mcp-'));
-  await writeFile(join(folder, 'models.yaml'), MODELS);
-  await writeFile(join(folder, 'darkroom.yaml'), 'log_level: silent\n');
-  const env = {
-    DARKROOM_CONFIG: join(folder, 'darkroom.yaml'),
-    DARKROOM_MODELS: join(folder, 'models.yaml'),
-    DARKROOM_DATA: join(folder, 'data'),
-    DARKROOM_PORT: '0',
-    DARKROOM_ADMIN_KEY: KEY,
-  };
-  const darkroom = await openDarkroom(loadConfig(env, folder));
+  const house = await studio(KEY, MODELS);
+  const darkroom = await house.open();
   await until(() => darkroom.gateway.nodes().every((n) => n.status === 'online'), 'the node online');
   return {
     url: darkroom.url,
-    folder,
+    folder: house.folder,
     async close() {
       await darkroom.stop();
-      await rm(folder, { recursive: true, force: true });
+      await house[Symbol.asyncDispose]();
     },
   };
 }
