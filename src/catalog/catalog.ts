@@ -10,7 +10,7 @@ import type { Millis } from '../domain/units.ts';
 import { type Clock, type Log, startLoop, YamlError } from '../system/system.ts';
 import { type Reading, readFiles } from './files.ts';
 import { parseModels } from './parse.ts';
-import type { Snapshot } from './snapshot.ts';
+import { asOf, nextRetirement, type Snapshot } from './snapshot.ts';
 import { parseWorkflow } from './workflow.ts';
 
 export { requestHash } from './hash.ts';
@@ -46,14 +46,37 @@ export interface CatalogOptions {
 
 /** How long files must be left alone before an edit is read: editors write in several steps. */
 const SETTLE_MS = 200;
+/** Longer than this no wait for a day is, since wall clocks are set. */
+const LONGEST_WAIT_MS = 3_600_000;
 
 /** Reads the catalog. Throws an Error whose message names every mistake by file and line: a bad one does not start. */
 export async function openCatalog({ models, workflows, clock, log, watch = true }: CatalogOptions): Promise<Catalog> {
   const first = await readFiles(models, workflows);
-  let current = toSnapshot(first, clock.now());
+  let current = asOf(toSnapshot(first, clock.now()), clock.now());
   let good = first.digest;
   let error: string | null = null;
   const listeners = new Set<() => void>();
+
+  let calendar: Disposable | null = null;
+  const become = (next: Snapshot) => {
+    current = next;
+    turnPages();
+    for (const listener of [...listeners]) listener();
+  };
+  /** Looks again on the day the next model retires. */
+  const turnPages = () => {
+    calendar?.[Symbol.dispose]();
+    const wait = Math.min(LONGEST_WAIT_MS, nextRetirement(current) - clock.now());
+    calendar =
+      nextRetirement(current) === Infinity
+        ? null
+        : clock.timer(Math.max(1, wait), () => {
+            const now = asOf(current, clock.now());
+            if (now === current) turnPages();
+            else become(now);
+          });
+  };
+  turnPages();
 
   const refuse = (complaints: readonly string[]) => {
     error = complaints[0] ?? 'the catalog cannot be read';
@@ -63,11 +86,11 @@ export async function openCatalog({ models, workflows, clock, log, watch = true 
     try {
       const reading = await readFiles(models, workflows);
       if (reading.digest === good && error === null) return;
-      current = toSnapshot(reading, clock.now());
+      const read = toSnapshot(reading, clock.now());
       good = reading.digest;
       error = null;
-      log.info({ models: current.models.size, workflows: current.recipes.size }, 'catalog reloaded');
-      for (const listener of listeners) listener();
+      log.info({ models: read.models.size, workflows: read.recipes.size }, 'catalog reloaded');
+      become(asOf(read, clock.now()));
     } catch (thrown) {
       if (!(thrown instanceof YamlError)) throw thrown;
       if (thrown.complaints[0] !== error) refuse(thrown.complaints);
@@ -87,6 +110,7 @@ export async function openCatalog({ models, workflows, clock, log, watch = true 
     },
     async close() {
       listeners.clear();
+      calendar?.[Symbol.dispose]();
       await follower?.();
     },
   };

@@ -2,7 +2,7 @@
 
 import type { InputValue } from './params.ts';
 import type { Price } from './price.ts';
-import type { Json, Millis, ModelId, NodeId } from './units.ts';
+import { type Json, type Millis, type ModelId, type NodeId, toTimestamp } from './units.ts';
 
 export const KINDS = ['image', 'video', 'audio'] as const;
 export type Kind = (typeof KINDS)[number];
@@ -99,8 +99,14 @@ export interface Model {
   /** Equivalent models, in order. Empty: nothing may stand in for it, whatever the caller allows. */
   readonly fallback: readonly ModelId[];
   readonly retiresAt: Millis | null;
+  /** That day has come: nothing serves it any more. */
+  readonly retired?: boolean;
   readonly routes: readonly Route[];
 }
+
+/** "was retired on 2026-06-30". */
+export const retiredText = ({ retiresAt }: Pick<Model, 'retiresAt'>): string =>
+  `was retired${retiresAt === null ? '' : ` on ${toTimestamp(retiresAt).slice(0, 10)}`}`;
 
 export const SLOT_TYPES = ['string', 'integer', 'number', 'boolean', 'choice', 'image'] as const;
 export type SlotType = (typeof SLOT_TYPES)[number];

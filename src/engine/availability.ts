@@ -3,10 +3,11 @@
 import { type Catalog, findModel, recipeFor, routesFor, type Snapshot } from '../catalog/catalog.ts';
 import { GatewayError } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
-import { isHosted, type Model, type Route } from '../domain/model.ts';
+import { isHosted, type Model, type Route, retiredText } from '../domain/model.ts';
 import { matches, type NodeView } from '../domain/node.ts';
 import { obstacle, type RouteNeeds } from '../domain/placement.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import { equivalents } from './fallback.ts';
 
 export interface RouteView {
   readonly route: Route;
@@ -25,8 +26,12 @@ export interface ModelView {
 /** Per catalog reading, since the same objects let placement remember its answers. */
 const worked = new WeakMap<Snapshot, Map<string, readonly RouteNeeds[]>>();
 
-/** The routes of a model that can take these pictures, with what their workflows need of a node. */
-export function needsOf({ current }: Catalog, model: Model, pictures: Lane['pictures'] = []): readonly RouteNeeds[] {
+/** The routes of a model that can take these pictures, with what their workflows need of a node. None: it was retired. */
+export function needsOf(catalog: Catalog, model: Model, pictures: Lane['pictures'] = []): readonly RouteNeeds[] {
+  return model.retired === true ? [] : workedOut(catalog, model, pictures);
+}
+
+function workedOut({ current }: Catalog, model: Model, pictures: Lane['pictures']): readonly RouteNeeds[] {
   const mine = worked.get(current) ?? new Map<string, readonly RouteNeeds[]>();
   worked.set(current, mine);
   const key = [model.id, ...pictures].join(' ');
@@ -43,6 +48,7 @@ export function needsOf({ current }: Catalog, model: Model, pictures: Lane['pict
 
 /** Could any configured node ever serve this model? Health and files do not matter here. */
 export function servable(fleet: Fleet, model: Model): boolean {
+  if (model.retired === true) return false;
   return fleet.nodes().some(({ spec }) => model.routes.some((route) => matches(spec, route)));
 }
 
@@ -72,20 +78,28 @@ function setAside(fleet: Fleet, { id }: NodeView): string {
 /** Every route once, whatever pictures it wants. */
 function allNeeds(catalog: Catalog, model: Model): readonly RouteNeeds[] {
   const every = ([[], ['init_image'], ['init_image', 'mask']] as const).flatMap((pictures) =>
-    needsOf(catalog, model, pictures),
+    workedOut(catalog, model, pictures),
   );
   return model.routes.flatMap((route) => every.find((needs) => needs.route === route) ?? []);
 }
 
 export function viewModel(catalog: Catalog, fleet: Fleet, model: Model): ModelView {
   const nodes = fleet.views();
+  const retired = model.retired === true ? retiredText(model) : null;
   const routes = allNeeds(catalog, model).map((needs) => {
-    const why = whyNot(fleet, needs, nodes);
+    const why = retired ?? whyNot(fleet, needs, nodes);
     return { route: needs.route, usable: why === null, whyNot: why };
   });
   const usable = routes.some((r) => r.usable);
   const aliases = [...catalog.current.aliases].filter(([, id]) => id === model.id).map(([alias]) => alias);
-  return { model, aliases, usable, whyNot: usable ? null : routes.map((r) => r.whyNot).join('; '), routes };
+  const whyNone =
+    retired === null ? routes.map((r) => r.whyNot).join('; ') : `${retired}; ${heirText(catalog, fleet, model)}`;
+  return { model, aliases, usable, whyNot: usable ? null : whyNone, routes };
+}
+
+function heirText(catalog: Catalog, fleet: Fleet, model: Model): string {
+  const heir = equivalents(catalog, model).find((m) => servable(fleet, m));
+  return heir === undefined ? 'nothing stands in for it' : `${heir.id} stands in for it`;
 }
 
 /** The model a name stands for. Throws GatewayError('unknown_model') naming what is near. */

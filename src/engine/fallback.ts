@@ -20,9 +20,9 @@ export const LIMITS: ReadonlySet<FailureCode> = new Set([
   'model_gone',
 ]);
 
-/** The models of its fallback list, in order. */
+/** The models of its fallback list that are not retired, in order. */
 export function equivalents(catalog: Catalog, model: Model): readonly Model[] {
-  return model.fallback.flatMap((id) => findModel(catalog.current, id) ?? []);
+  return model.fallback.flatMap((id) => findModel(catalog.current, id) ?? []).filter((m) => m.retired !== true);
 }
 
 /** Those of them that can make this and have not tried to. */

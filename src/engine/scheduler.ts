@@ -6,7 +6,7 @@ import type { Workspace } from '../domain/caller.ts';
 import { failure } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
 import type { Meters } from '../domain/meters.ts';
-import type { Model } from '../domain/model.ts';
+import { type Model, retiredText } from '../domain/model.ts';
 import { canRun, type LaneView, overflowsAt, type Placement, place } from '../domain/placement.ts';
 import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
@@ -97,7 +97,8 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       if (!open.get(workspaceId)) continue;
       const model = findModel(catalog.current, head.lane.model);
       const serving = model && (await standIn(head, model));
-      if (serving === undefined || !(await canServe(head, serving))) await modelGone(head);
+      if (serving === undefined || serving.retired === true || !(await canServe(head, serving)))
+        await modelGone(head, serving);
       else lanes.push({ ...head, model: serving, routes: needsOf(catalog, serving, head.lane.pictures) });
     }
     return lanes;
@@ -107,10 +108,12 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   const standIn = async ({ head, lane }: Head, model: Model): Promise<Model> => {
     if (!lane.fallback) return model;
     const limited = lane.avoid.length > 0 && isLimited(await recorder.get(head.id));
-    if (!limited && patience() !== Infinity) return model;
+    if (!limited && model.retired !== true && patience() !== Infinity) return model;
     if (runs(model, limited ? lane : { ...lane, avoid: [] })) return model;
     const g = await recorder.get(head.id);
-    return (g && standInsFor(catalog, model, g).find((m) => runs(m, { ...lane, avoid: [] }))) ?? model;
+    const able = g === null ? [] : standInsFor(catalog, model, g);
+    const now = able.find((m) => runs(m, { ...lane, avoid: [] }));
+    return now ?? (model.retired === true ? able[0] : undefined) ?? model;
   };
   /** A renamed model may differ from what was asked for so much that it cannot make it. */
   const canServe = async ({ head, lane }: Head, model: Model): Promise<boolean> => {
@@ -136,8 +139,9 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     return left > 0 ? left : Infinity;
   };
 
-  const modelGone = async ({ head, lane }: Head) => {
-    const why = failure('model_gone', `The model ${lane.model} is no longer in the catalog.`);
+  const modelGone = async ({ head, lane }: Head, model: Model | undefined) => {
+    const how = model?.retired === true ? retiredText(model) : 'is no longer in the catalog';
+    const why = failure('model_gone', `The model ${lane.model} ${how}.`);
     await recorder.insist(head.id, { type: 'failed', at: clock.now(), failure: why });
   };
 

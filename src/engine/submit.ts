@@ -6,7 +6,7 @@ import type { GenerationRequest } from '../contract/generations.ts';
 import type { Caller } from '../domain/caller.ts';
 import { type Detail, GatewayError } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
-import type { Model } from '../domain/model.ts';
+import { type Model, retiredText } from '../domain/model.ts';
 import { DRAWN_SEED_LIMIT, type Params } from '../domain/params.ts';
 import { hasLora } from '../domain/placement.ts';
 import { quote } from '../domain/price.ts';
@@ -133,14 +133,20 @@ export function modelFor(
   permit(caller, named);
   if (servable(fleet, named)) return named;
   const other = fallback === 'none' ? undefined : equivalents(catalog, named).find((m) => servable(fleet, m));
-  if (other === undefined) {
-    throw new GatewayError(
-      'no_capable_node',
-      `No configured node or account can serve ${named.id}; see GET /v1/models/${named.id}.`,
-    );
-  }
+  if (other === undefined) throw unserved(named);
   permit(caller, other);
   return other;
+}
+
+function unserved(model: Model): GatewayError {
+  const see = `see GET /v1/models/${model.id}`;
+  if (model.retired === true) {
+    return new GatewayError(
+      'model_gone',
+      `${model.id} ${retiredText(model)}, and nothing may stand in for it; ${see}.`,
+    );
+  }
+  return new GatewayError('no_capable_node', `No configured node or account can serve ${model.id}; ${see}.`);
 }
 
 /** Where it is wanted, and no equivalent is one that this key may not use. */

@@ -129,3 +129,23 @@ test('a disposed listener hears nothing', async () => {
   await seen(() => changes === 1);
   expect(heard).toBe(0);
 });
+
+test('a model is marked on its last day, in a snapshot of its own, and once', async () => {
+  const day = (offset: number) => new Date(clock.now() + offset * 86_400_000).toISOString().slice(0, 10);
+  const retires = (offset: number) => MODELS.replace('price: 1.5', `price: 1.5\n    retires: ${day(offset)}`);
+  files.write('models.yaml', retires(3));
+  await seen(() => changes === 1);
+  const before = catalog.current;
+  await clock.advance(Date.parse(day(3)) - clock.now() - 1);
+  expect([changes, catalog.current]).toEqual([1, before]);
+  await clock.advance(1);
+  expect(changes).toBe(2);
+  expect(catalog.current.models.get('glow')).toMatchObject({ retired: true, price: { perOutput: 1500 } });
+  expect(before.models.get('glow')?.retired).toBeUndefined();
+  files.write('models.yaml', retires(-1));
+  await seen(() => changes === 3);
+  expect(catalog.current.models.get('glow')?.retired).toBe(true);
+  files.write('models.yaml', retires(40));
+  await seen(() => changes === 4);
+  expect(catalog.current.models.get('glow')?.retired).toBeUndefined();
+});

@@ -111,6 +111,7 @@ describe('before a gateway runs', () => {
       expect.stringMatching(/^warn old: retired 40 d ago → .*an alias of another \(drawn\) in models\.yaml\.$/),
       expect.stringMatching(/^warn ageing: retires in (29|30) d → .* by then\.$/),
     ]);
+    expect(await examine(variables())).toContainEqual('ok 3 of 6 models can run now: drawn, ageing, young → null');
   });
 });
 

@@ -158,12 +158,16 @@ export async function openHouse({
     loadedAt: clock.now(),
   });
   let snapshot = listed(models);
+  const readers = new Set<() => void>();
   const catalog: Catalog = {
     get current() {
       return snapshot;
     },
     status: { ok: true, error: null, loadedAt: clock.now() },
-    onChange: () => ({ [Symbol.dispose]() {} }),
+    onChange(listener) {
+      readers.add(listener);
+      return { [Symbol.dispose]: () => void readers.delete(listener) };
+    },
     close: async () => {},
   };
   const specsOf = (named: NonNullable<HouseOptions['extra']>) =>
@@ -239,6 +243,7 @@ export async function openHouse({
     },
     offer(offered) {
       snapshot = listed(offered);
+      for (const reader of [...readers]) reader();
     },
     equip(named) {
       specs = specsOf(named);

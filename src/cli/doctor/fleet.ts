@@ -54,7 +54,7 @@ function wayBack({ kind, url, why }: NodeBody): string {
 export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[] {
   const { models } = survey;
   const can = models.filter((m) => m.usable);
-  const idle = models.filter((m) => !m.usable);
+  const idle = models.filter((m) => !m.usable && !hasRetired(m, now));
   const [known, unknown] = partition(idle, (m) => m.routes.some((r) => canEver(r, survey)));
   const nobody = unknown.length > 0 ? [explainNobody(unknown, survey)] : [];
   const first =
@@ -69,10 +69,14 @@ export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[
   ];
 }
 
+const hasRetired = ({ retires_at }: ModelBody, now: number): boolean =>
+  retires_at !== null && Date.parse(retires_at) <= now;
+
 /** Gone, or about to be. */
-function retiring({ id, retires_at, fallback }: ModelBody, now: number): readonly Finding[] {
+function retiring(model: ModelBody, now: number): readonly Finding[] {
+  const { id, retires_at, fallback } = model;
   if (retires_at === null || Date.parse(retires_at) > now + SOON) return [];
-  const gone = Date.parse(retires_at) <= now;
+  const gone = hasRetired(model, now);
   const heir = fallback[0] === undefined ? 'another model' : `another (${fallback.join(', ')})`;
   const todo = `Make its name an alias of ${heir} in models.yaml${gone ? '' : ' by then'}.`;
   return [warn(`${id}: ${gone ? 'retired' : 'retires'} ${ago(retires_at, now)}`, todo)];

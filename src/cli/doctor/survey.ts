@@ -52,6 +52,7 @@ export async function surveyHere(config: Config, ask: boolean): Promise<LocalSur
   const { models, workflows } = config;
   try {
     const catalog = await openCatalog({ models, workflows, ...system, watch: false });
+    await catalog.close();
     const { current } = catalog;
     const [size, recipes] = [current.models.size, current.recipes.size];
     const known = current.models.has(config.defaultModel) || current.aliases.has(config.defaultModel);
