@@ -58,6 +58,11 @@ export interface RemoteFile {
   open(signal: AbortSignal): Promise<Readable>;
 }
 
+/** False: the reference itself says that nothing was asked for under it yet, for when nobody is left who understands the rest. */
+export const wasAsked = ({ asked }: RemoteRef): boolean => asked !== false;
+/** The route's name of the model that it was asked for; null: the reference does not say. */
+export const modelIn = ({ model }: RemoteRef): string | null => (typeof model === 'string' ? model : null);
+
 /** The node would not take the job, or (`node_lost`) could not be reached to be asked: nothing ran. */
 export class Refusal extends GatewayError {}
 

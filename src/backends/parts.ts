@@ -5,6 +5,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { type Failure, GatewayError } from '../domain/failure.ts';
+import type { RemoteRef } from '../domain/generation.ts';
 import { seedOfOutput } from '../domain/params.ts';
 import type { Json, Millis } from '../domain/units.ts';
 import type { System } from '../system/system.ts';
@@ -16,6 +17,8 @@ import type { Call, Order, Outcome, Picture, Provider, Reference } from './provi
 /** One call and what became of it, as stored. */
 export interface Part {
   readonly marker: string;
+  /** The provider's name of the model it asked for. */
+  readonly model?: string;
   readonly n: number;
   /** When it was about to be sent. */
   readonly at: Millis;
@@ -139,7 +142,7 @@ async function* send(
   for (let nth = 1, waited = 0; ; nth++) {
     // nothing is asked meanwhile, and whoever takes it up from here may ask
     waited = await desk.admitted(waited, signal);
-    const part: Part = { marker, n, at: system.clock.now() };
+    const part: Part = { marker, model: order.remote, n, at: system.clock.now() };
     const at = parts.push(part) - 1;
     yield { type: 'intent', remote: remoteOf(parts) };
     const begun = await submitted(sending, call, order, nth, signal);
@@ -234,8 +237,18 @@ async function picturesOf(job: Job): Promise<Pick<Order, 'initImage' | 'mask'>> 
   return { initImage: await read('init_image'), mask: await read('mask') };
 }
 
-/** A copy: whoever stores it compares it with what it stored before. */
-const remoteOf = (parts: readonly Part[]): { readonly parts: Json } => ({ parts: [...parts] as unknown as Json });
+/** A copy: whoever stores it compares it with what it stored before. What everybody may know of it is beside the parts. */
+function remoteOf(parts: readonly Part[]): RemoteRef {
+  const model = parts[0]?.model;
+  return {
+    parts: [...parts] as unknown as Json,
+    ...(model === undefined ? {} : { model }),
+    ...(isAsked(parts) ? {} : { asked: false }),
+  };
+}
+
+/** Was any of them sent, or about to be, without being refused? */
+export const isAsked = (parts: readonly Part[]): boolean => parts.some(({ ended }) => ended?.refused !== true);
 
 /** What was stored by `remoteOf`. */
 export function partsOf(remote: { readonly [key: string]: Json }): readonly Part[] {

@@ -1,6 +1,7 @@
 // After a restart: generations the store calls running are taken up again by their reference where the node can still
 // have them, and put back in the queue with their attempt number where it cannot. Nothing is rendered twice for it.
 
+import { modelIn, wasAsked } from '../backends/backend.ts';
 import { findModel } from '../catalog/catalog.ts';
 import type { GenerationEvent } from '../domain/event.ts';
 import type { Generation } from '../domain/generation.ts';
@@ -118,10 +119,10 @@ function letGo({ fleet, system }: Rooms, g: Generation): void {
     );
 }
 
-/** What was about to be paid for elsewhere is never begun again without knowing. */
+/** What was about to be paid for elsewhere is never begun again without knowing; what says that nothing was asked may be. */
 function unresumed(g: Generation, now: Millis): GenerationEvent {
   const last = g.attempts.at(-1)?.backend as BackendKind | undefined;
-  const asked = g.state.status === 'running' && g.state.remote !== undefined;
+  const asked = g.state.status === 'running' && g.state.remote !== undefined && wasAsked(g.state.remote);
   return asked && last !== undefined && isHosted(last) ? abandoned(now) : orphaned(now);
 }
 
@@ -133,7 +134,9 @@ function resume({ fleet, catalog }: Rooms, attempts: Attempts, g: Generation): b
   if (spec === undefined || spec.kind !== g.attempts.at(-1)?.backend) return false;
   const model = findModel(catalog.current, g.model) ?? null;
   const needs = model === null ? [] : needsOf(catalog, model, laneOf(g).pictures);
-  const route = needs.find((r) => matches(spec, r.route))?.route ?? routeGone(spec);
+  const routes = needs.map((r) => r.route).filter((r) => matches(spec, r));
+  const asked = modelIn(remote);
+  const route = routes.find((r) => asked === null || r.remote === asked) ?? routeGone(spec);
   if (route === null || fleet.connection(node)?.resumable !== true) return false;
   const residency = residencyKey(route);
   const expectMs = model?.estimateMs ?? 0;

@@ -3,7 +3,14 @@
 // given clock's; nothing here touches the network.
 
 import { Readable } from 'node:stream';
-import { type Backends, type Connection, type Job, Refusal, type RunEvent } from '../../src/backends/backend.ts';
+import {
+  type Backends,
+  type Connection,
+  type Job,
+  Refusal,
+  type RunEvent,
+  wasAsked,
+} from '../../src/backends/backend.ts';
 import { type Failure, type FailureCode, GatewayError } from '../../src/domain/failure.ts';
 import type { RemoteRef } from '../../src/domain/generation.ts';
 import { type BackendKind, HOSTED_BACKENDS, isHosted, LOCAL_BACKENDS, residencyKey } from '../../src/domain/model.ts';
@@ -51,6 +58,8 @@ export interface Work {
   endedAt: Millis | null;
   state: 'running' | 'done' | 'failed' | 'cancelled' | 'lost';
   resumes: number;
+  /** What it was taken up again as. */
+  resumed: Job | null;
 }
 
 interface Doing {
@@ -92,6 +101,8 @@ export interface FakeNode {
   resumable: boolean;
   /** Clock time a probe takes. */
   probeMs: Millis;
+  /** What it is given waits, with nothing asked of it, until somebody stops that. */
+  waits: boolean;
   /** How `cancel` fails; null: it works. */
   cancelFails: FailureCode | null;
   /** The plan of every job without a plan of its own; a function decides by the job. */
@@ -177,7 +188,18 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
     if (cold) counts.loads++;
     loaded = residency;
     const startedAt = clock.now();
-    const work: Work = { node: id, job, remote, plan, cold, startedAt, endedAt: null, state: 'running', resumes: 0 };
+    const work: Work = {
+      node: id,
+      job,
+      remote,
+      plan,
+      cold,
+      startedAt,
+      endedAt: null,
+      state: 'running',
+      resumes: 0,
+      resumed: null,
+    };
     const it: Doing = { work, half: Promise.withResolvers(), end: Promise.withResolvers(), timers: [] };
     it.end.promise.catch(() => {});
     doing.set(keyOf(remote), it);
@@ -202,6 +224,7 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
     wedged: null,
     resumable: true,
     probeMs: 0,
+    waits: false,
     cancelFails: null,
     plan: {},
     next: (...plans) => void queue.push(...plans),
@@ -270,6 +293,7 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
         return fake.resumable;
       },
       paid,
+      asked: wasAsked,
       get wedged() {
         return fake.wedged;
       },
@@ -280,7 +304,12 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
         return fake.report;
       },
       async *run(job, signal) {
-        const remote = { id: `${job.id}/${job.attempt}` };
+        const model = job.route.remote;
+        const remote = { id: `${job.id}/${job.attempt}`, ...(model === null ? {} : { model }) };
+        if (fake.waits) {
+          yield { type: 'intent', remote: { ...remote, asked: false } };
+          await either(new Promise<never>(() => {}), signal);
+        }
         yield { type: 'intent', remote };
         signal.throwIfAborted();
         reachable();
@@ -297,6 +326,7 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
         if (it === undefined || it.work.state === 'cancelled')
           throw new GatewayError('node_lost', 'it knows no such job');
         it.work.resumes++;
+        it.work.resumed = job;
         yield { type: 'accepted', remote };
         yield* follow(it, job, signal);
       },
