@@ -153,7 +153,7 @@ type Member = Stats['nodes'][number];
 
 const isNode = ({ spec }: Member): boolean => !isHosted(spec.kind);
 
-/** Every account by its id and provider; half open (one job tries it) counts as closed. */
+/** Every account by its id and provider. Its circuit counts as open until it is closed: half open, nobody has tried it yet. */
 function accountMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]): void {
   const each = (name: string, help: string, read: (account: Member) => number) =>
     new Gauge({
@@ -167,8 +167,10 @@ function accountMetrics({ stats }: Pick<Gateway, 'stats'>, registers: Registry[]
           this.set({ account: one.spec.id, kind: one.spec.kind }, read(one));
       },
     });
-  each('darkroom_account_circuit_open', '1: nothing goes to the account, its key or its balance is refused', (a) =>
-    a.breaker === 'open' ? 1 : 0,
+  each(
+    'darkroom_account_circuit_open',
+    '1: key or balance of the account was refused, or it failed three times in a row, and nothing has succeeded there since',
+    (a) => ((a.breaker ?? 'closed') === 'closed' ? 0 : 1),
   );
   each('darkroom_account_running', 'Generations in flight at an account', (a) => a.running);
 }
