@@ -58,7 +58,7 @@ export async function draftOf(
   const mask = await resolveInput(rooms, caller, 'mask', request.mask);
   const resolved = resolveParams(catalog.current, model, request, seed, { initImage, mask });
   const { warnings } = resolved;
-  const { params, softened } = allowed(rooms, caller, resolved.params, request.softened_prompt);
+  const { params, softened } = allowed(rooms, caller, resolved.params, request);
   const unchecked = checkLoras(rooms, model, params);
   const estimateMs = model.estimateMs * params.n;
   const price = quote(model.price, params, estimateMs / 1000);
@@ -105,9 +105,15 @@ export async function draftOf(
 
 /**
  * The studio's own list is asked before anything is spent. A prompt on it is refused, unless the caller said how to soften
- * it: then that stands from the beginning. What would stand in later is asked too: nothing on the list leaves the house.
+ * it: then that stands from the beginning. What would stand in later is asked too, and so is every text among the inputs given,
+ * which nothing softens: nothing on the list leaves the house. A negative prompt is not asked: it names what must not appear.
  */
-function allowed({ settings }: Rooms, { workspace }: Caller, params: Params, softer: string | undefined) {
+function allowed(
+  { settings }: Rooms,
+  { workspace }: Caller,
+  params: Params,
+  { softened_prompt: softer, inputs = {} }: GenerationRequest,
+) {
   const list = settings.blocklistOf(workspace.id);
   const hits = (path: string, text: string): readonly Detail[] => {
     const hit = list.hit(text);
@@ -115,7 +121,11 @@ function allowed({ settings }: Rooms, { workspace }: Caller, params: Params, sof
   };
   const hard = hits('prompt', params.prompt);
   const soft = softer === undefined ? [] : hits('softened_prompt', softer);
-  const details = softer === undefined || soft.length > 0 ? [...hard, ...soft] : [];
+  const beside = Object.entries(inputs).flatMap(([name, value]) =>
+    typeof value === 'string' ? hits(`inputs.${name}`, value) : [],
+  );
+  const hopeless = softer === undefined || soft.length > 0 || beside.length > 0;
+  const details = hopeless ? [...hard, ...soft, ...beside] : [];
   if (details.length > 0) throw new GatewayError('policy_block', details[0]?.message, { details });
   if (hard.length === 0 || softer === undefined) return { params, softened: false };
   return { params: { ...params, prompt: softer }, softened: true };

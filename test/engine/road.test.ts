@@ -5,7 +5,7 @@ import { GatewayError } from '../../src/domain/failure.ts';
 import { FREE } from '../../src/domain/price.ts';
 import { hashKey } from '../../src/engine/gateway.ts';
 import type { Plan } from '../fleet/fake-backend.ts';
-import { CREDIT, type House, openHouse } from './house.ts';
+import { CREDIT, type House, model, openHouse } from './house.ts';
 
 let house: House;
 beforeEach(async () => {
@@ -367,5 +367,20 @@ describe("the studio's own list of what is not allowed", () => {
     await expect(other.ask({ prompt: 'a lamp', softened_prompt: 'an acme lamp' })).rejects.toMatchObject({
       failure: { code: 'policy_block', details: [{ path: 'softened_prompt' }] },
     });
+  });
+  it('asks every text among the inputs too, which no softened prompt mends; what must not appear may be named', async () => {
+    const { defaults } = model();
+    const inputs = { second_prompt: 'acme lamp, as the workflow has it', amount: 1 };
+    await using other = await openHouse({
+      settings: { blocklistOf: () => createBlocklist(['acme lamp']) },
+      models: [{ defaults: { ...defaults, inputs } }],
+    });
+    const hit = { failure: { code: 'policy_block', details: [{ path: 'inputs.second_prompt' }] } };
+    const given = { inputs: { second_prompt: 'an acme lamp' } };
+    await expect(other.ask(given)).rejects.toMatchObject(hit);
+    await expect(other.ask({ ...given, softened_prompt: 'a lamp' })).rejects.toMatchObject(hit);
+    expect(await other.gateway.credits(other.admin)).toMatchObject({ reserved: 0 });
+    await other.ask({ negative_prompt: 'acme lamp', inputs: { second_prompt: 'a lamp' } });
+    await other.ask();
   });
 });
