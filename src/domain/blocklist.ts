@@ -8,7 +8,7 @@ import { isWordChar } from './pattern-syntax.ts';
 export const MAX_ENTRIES = 1000;
 export const MAX_ENTRY_CHARS = 200;
 /** Steps of all patterns of a list together: what one character of a prompt may cost. */
-export const MAX_LIST_STEPS = 2000;
+const MAX_LIST_STEPS = 2000;
 
 export interface Hit {
   /** As it stands in the list. */

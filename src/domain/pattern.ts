@@ -7,7 +7,7 @@ import { type Edge, isWordChar, PatternError, parsePattern, type Syntax } from '
 export { PatternError } from './pattern-syntax.ts';
 
 /** Steps of a compiled pattern; each is looked at once per character of the text. */
-export const MAX_STEPS = 500;
+const MAX_STEPS = 500;
 
 type Step =
   | { readonly do: 'take'; readonly test: (char: string) => boolean; readonly next: number }
