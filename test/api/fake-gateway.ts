@@ -13,6 +13,7 @@ import { FREE } from '../../src/domain/price.ts';
 import type { BatchDesk, Gateway, HookDesk, ModelView, Watched, WatchFilter } from '../../src/engine/gateway.ts';
 import type { NodeState } from '../../src/fleet/fleet.ts';
 import type { Clock } from '../../src/system/system.ts';
+import { paramsOf } from '../harness/params.ts';
 
 export const ADMIN_KEY = 'dk_admin';
 export const sha256 = (text: string | Buffer) => createHash('sha256').update(text).digest('hex');
@@ -448,24 +449,7 @@ function generationOf(id: string, caller: Caller, prompt: string, metadata: Gene
     kind: 'image',
     seq: 1,
     model: 'sketch',
-    params: {
-      prompt,
-      negativePrompt: null,
-      width: 1024,
-      height: 1024,
-      seed: 7,
-      steps: 20,
-      guidance: 3.5,
-      sampler: null,
-      scheduler: null,
-      n: 1,
-      loras: [],
-      initImage: null,
-      mask: null,
-      strength: null,
-      inputs: {},
-      output: {},
-    },
+    params: paramsOf({ prompt, steps: 20, guidance: 3.5 }),
     quote: { perOutput: 2500, perNodeSecond: 0, reserve: 2500 },
     warnings: [],
     attempts: [],

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Job, RunEvent } from '../../src/backends/backend.ts';
 import type { Graph, Recipe, Slot } from '../../src/domain/model.ts';
 import type { Params } from '../../src/domain/params.ts';
+import { paramsOf } from '../harness/params.ts';
 
 export const GRAPH: Graph = {
   '4': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'tiny-rand.safetensors' } },
@@ -60,24 +61,7 @@ export const RECIPE: Recipe = {
   files: [],
 };
 
-const PARAMS: Params = {
-  prompt: 'a lighthouse in fog',
-  negativePrompt: null,
-  width: 64,
-  height: 64,
-  seed: 7,
-  steps: 4,
-  guidance: null,
-  sampler: null,
-  scheduler: null,
-  n: 1,
-  loras: [],
-  initImage: null,
-  mask: null,
-  strength: null,
-  inputs: {},
-  output: {},
-};
+const PARAMS = paramsOf({ prompt: 'a lighthouse in fog', width: 64, height: 64, steps: 4 });
 
 export interface JobChanges {
   readonly recipe?: Partial<Recipe>;

@@ -16,6 +16,7 @@ import type { RemoteRef } from '../../src/domain/generation.ts';
 import type { Params } from '../../src/domain/params.ts';
 import { type Clock, createSystem, type Log, type System } from '../../src/system/system.ts';
 import { type HostedDouble, type HostedOptions, type RequestEntry, startHosted } from '../doubles/hosted/hosted.ts';
+import { paramsOf } from '../harness/params.ts';
 
 export const forever = new AbortController().signal;
 export const LOOPBACK = '127.0.0.0/8';
@@ -97,24 +98,7 @@ afterEach(async () => {
   }
 });
 
-const PARAMS: Params = {
-  prompt: 'a red bicycle',
-  negativePrompt: null,
-  width: 512,
-  height: 512,
-  seed: 7,
-  steps: null,
-  guidance: null,
-  sampler: null,
-  scheduler: null,
-  n: 1,
-  loras: [],
-  initImage: null,
-  mask: null,
-  strength: null,
-  inputs: {},
-  output: {},
-};
+const PARAMS = paramsOf({ prompt: 'a red bicycle', width: 512, height: 512 });
 
 /** A connection of this provider to its stand-in; `remote` is the model that jobs ask for unless they say otherwise. */
 export async function openAccount(provider: Provider, remote: string, options: StageOptions = {}): Promise<Stage> {

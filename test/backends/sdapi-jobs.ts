@@ -3,27 +3,20 @@
 import { buffer } from 'node:stream/consumers';
 import type { Job, RunEvent } from '../../src/backends/backend.ts';
 import type { Params } from '../../src/domain/params.ts';
+import { paramsOf } from '../harness/params.ts';
 
 export const forever = new AbortController().signal;
 
-export const params: Params = {
+export const params = paramsOf({
   prompt: 'a fox',
   negativePrompt: 'blurry',
   width: 640,
   height: 512,
-  seed: 7,
   steps: 20,
   guidance: 5,
   sampler: 'k_dpmpp_2m',
   scheduler: 'karras',
-  n: 1,
-  loras: [],
-  initImage: null,
-  mask: null,
-  strength: null,
-  inputs: {},
-  output: {},
-};
+});
 export const route = {
   backend: 'sdapi',
   labels: [],

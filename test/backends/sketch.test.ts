@@ -11,26 +11,10 @@ import { parseRehearsal } from '../../src/backends/sketch/rehearsal.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
 import type { Params } from '../../src/domain/params.ts';
 import { settle } from '../harness/manual-clock.ts';
+import { paramsOf } from '../harness/params.ts';
 import { testSystem } from '../harness/system.ts';
 
-const params: Params = {
-  prompt: 'a lighthouse over a calm sea',
-  negativePrompt: null,
-  width: 128,
-  height: 96,
-  seed: 7,
-  steps: 8,
-  guidance: null,
-  sampler: null,
-  scheduler: null,
-  n: 1,
-  loras: [],
-  initImage: null,
-  mask: null,
-  strength: null,
-  inputs: {},
-  output: {},
-};
+const params = paramsOf({ prompt: 'a lighthouse over a calm sea', width: 128, height: 96, steps: 8 });
 const route = { backend: 'sketch', labels: [], checkpoint: null, workflow: null, remote: null, account: null } as const;
 const job = (over: Partial<Params> = {}, more: Partial<Job> = {}): Job => ({
   id: 'gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0',

@@ -8,6 +8,7 @@ import { laneOf } from '../../src/domain/lane.ts';
 import type { Route } from '../../src/domain/model.ts';
 import type { NodeView } from '../../src/domain/node.ts';
 import type { LaneView } from '../../src/domain/placement.ts';
+import { paramsOf } from '../harness/params.ts';
 
 export const generation = (over: Partial<Generation> = {}): Generation => ({
   id: 'gen_01HWX2K8Y4N5R7P9Q1B3T6V8M0',
@@ -31,24 +32,7 @@ export const generation = (over: Partial<Generation> = {}): Generation => ({
   kind: 'image',
   seq: 1,
   model: 'flux-dev',
-  params: {
-    prompt: 'a lighthouse',
-    negativePrompt: null,
-    width: 1024,
-    height: 1024,
-    seed: 7,
-    steps: 20,
-    guidance: 3.5,
-    sampler: null,
-    scheduler: null,
-    n: 1,
-    loras: [],
-    initImage: null,
-    mask: null,
-    strength: null,
-    inputs: {},
-    output: {},
-  },
+  params: paramsOf({ steps: 20, guidance: 3.5 }),
   quote: { perOutput: 2500, perNodeSecond: 0, reserve: 2500 },
   warnings: [],
   attempts: [],

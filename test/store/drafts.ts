@@ -5,6 +5,7 @@ import type { GenerationEvent } from '../../src/domain/event.ts';
 import { failure } from '../../src/domain/failure.ts';
 import type { Generation, Output } from '../../src/domain/generation.ts';
 import type { Inserted, Moved, NewKey, Store } from '../../src/store/store.ts';
+import { paramsOf } from '../harness/params.ts';
 
 let made = 0;
 
@@ -39,24 +40,7 @@ export function draft(over: Partial<Generation> & { readonly prompt?: string } =
     kind: 'image',
     seq: 1,
     model: 'flux-dev',
-    params: {
-      prompt,
-      negativePrompt: null,
-      width: 1024,
-      height: 1024,
-      seed: 7,
-      steps: 28,
-      guidance: 3.5,
-      sampler: null,
-      scheduler: null,
-      n: 1,
-      loras: [],
-      initImage: null,
-      mask: null,
-      strength: null,
-      inputs: {},
-      output: {},
-    },
+    params: paramsOf({ prompt, steps: 28, guidance: 3.5 }),
     quote: { perOutput: reserved, perNodeSecond: 0, reserve: reserved },
     warnings: [],
     attempts: [],
