@@ -2,7 +2,7 @@
 // nothing, but one that the provider broke down over, or gave up on, may have been taken; that, and whatever goes wrong
 // with a job that was begun, may have been paid, and is never asked for again.
 
-import type { z } from 'zod';
+import { z } from 'zod';
 import { type Failure, type FailureCode, failure, GatewayError } from '../domain/failure.ts';
 import type { Reply } from './provider.ts';
 
@@ -96,3 +96,14 @@ export const textOf = (body: unknown, key = ''): string => {
 
 /** What a text about money sounds like. */
 export const PENNILESS = /credit|balance|billing|fund/i;
+
+/** All providers' words for a job that waits or is worked on. */
+const UNDER_WAY = /^(starting|processing|queued|pending|dreaming|running|throttled|in[_ ](queue|progress))$/i;
+const Status = z.object({ status: z.string().optional(), state: z.string().optional() });
+
+/** The status of a job, where it is a word that no provider was known to say of one under way. */
+export function unheardOf({ body }: Reply): string | null {
+  const { status, state } = Status.safeParse(body).data ?? {};
+  const said = status ?? state;
+  return said === undefined || UNDER_WAY.test(said) ? null : said.slice(0, 100);
+}

@@ -4,7 +4,7 @@
 import { type Failure, failure, GatewayError, toFailure } from '../domain/failure.ts';
 import type { Millis } from '../domain/units.ts';
 import { HttpError, type System } from '../system/system.ts';
-import { isBreakdown, PAID, textOf } from './answered.ts';
+import { isBreakdown, PAID, textOf, unheardOf } from './answered.ts';
 import { Refusal } from './backend.ts';
 import { createGate, LONGEST_WAIT_MS } from './gate.ts';
 import type { Call, Order, Outcome, Provider, Reference, Reply } from './provider.ts';
@@ -27,6 +27,8 @@ const PAGES = 20;
 const SKEW_MS: Millis = 120_000;
 /** References that are somebody's, remembered so that a search does not take them for its own. */
 const CLAIMS = 10_000;
+/** Unknown statuses that are told of; more are nonsense. */
+const HEARD = 100;
 
 export interface DeskOptions {
   readonly provider: Provider;
@@ -64,6 +66,8 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   const gate = createGate(system);
   const base = new URL(baseUrl);
   const claims = new Set<string>();
+  /** Unknown statuses that were told of: each once. */
+  const heard = new Set<string>();
 
   /** On the base's origin, or on another host of the provider's where the base is one of them. */
   const isOwn = (url: URL): boolean =>
@@ -163,12 +167,22 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     return { again: true };
   };
 
+  /** A stop of ours does not wait for an answer for ever, and where nothing can be asked or looked for later it is lost. */
+  const leftBehind = ({ marker }: Order, why: unknown) => {
+    if (provider.search !== undefined || toFailure(why).code !== 'shutting_down') return;
+    log.warn(
+      { marker, provider: provider.kind, longest_answer_seconds: provider.answerMs / 1000 },
+      'stopped before the answer to a paid request came, which is lost; a longer scheduling.drain_seconds waits for it',
+    );
+  };
+
   const submit: Desk['submit'] = async (call, order, nth, signal) => {
     const since = clock.now();
     let reply: Reply;
     try {
       reply = await send(call, provider.answerMs, signal);
     } catch (error) {
+      if (signal.aborted) leftBehind(order, signal.reason);
       if (signal.aborted || error instanceof GatewayError) throw error;
       if (error instanceof HttpError && (error.kind === 'unsent' || error.kind === 'refused_address'))
         return again(null, nth, () => new Refusal('node_lost', 'The provider cannot be reached.', { cause: error }));
@@ -213,6 +227,10 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     if (outcome.state === 'denied') told(about, reply, 'the provider refused to say how a job stands');
     if (outcome.state === 'failed' || (outcome.state === 'done' && (outcome.withheld ?? 0) > 0))
       told(about, reply, 'the provider failed or withheld a job');
+    const status = outcome.state === 'running' && ok(reply) ? unheardOf(reply) : null;
+    if (status === null || heard.has(status) || heard.size >= HEARD) return;
+    heard.add(status);
+    told(about, reply, `the provider gives a job the unknown status "${status}", which is taken for one under way`);
   };
 
   /** Was it just seen running? Trouble with asking is no such sight. */

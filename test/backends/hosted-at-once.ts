@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Provider } from '../../src/backends/provider.ts';
-import type { FailureCode } from '../../src/domain/failure.ts';
+import { type FailureCode, GatewayError } from '../../src/domain/failure.ts';
 import type { HostedFault, HostedOptions } from '../doubles/hosted/hosted.ts';
 import { until } from '../harness/manual-clock.ts';
 import { openAccount, type Ran, type Stage } from './hosted-account.ts';
@@ -150,6 +150,24 @@ export function answersAtOnce({ provider, remote, double = {}, withheld = 'safet
       stop.abort(new Error('enough'));
       await expect(running).rejects.toThrow('enough');
     });
+
+    test.each([
+      ['shutting_down', 1],
+      ['cancelled_by_caller', 0],
+    ] as const)(
+      'a stop that does not wait for the answer (%s) is told to the operator with what to set',
+      async (code, lines) => {
+        const stage = await open();
+        stage.double.faults.next('stuck');
+        const stop = new AbortController();
+        const running = stage.run(stage.job(), stop.signal);
+        await until(() => stage.double.paid[0], 'the job');
+        stop.abort(new GatewayError(code));
+        expect((await running).failure).toMatchObject({ code });
+        await until(() => stage.warned.length === lines, 'the line');
+        if (lines > 0) expect(stage.warned[0]).toMatch(/scheduling\.drain_seconds/);
+      },
+    );
 
     test('cancelling asks nothing of the provider, which could not stop it', async () => {
       const stage = await open();

@@ -85,6 +85,21 @@ export function describePolled({ provider, remote, kind, own = {}, says, withhol
       expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
     });
 
+    it('a status that nobody knows is told to the operator, once', async () => {
+      const stage = await open();
+      stage.double.faults.on('unknown_status');
+      await stage.run(jobOf(stage));
+      await stage.run(jobOf(stage));
+      expect(stage.warned.filter((line) => line.includes('unknown status'))).toHaveLength(1);
+      expect(stage.warned.join()).toMatch(/hibernating/i);
+    });
+
+    it('the statuses that are known are no news', async () => {
+      const stage = await open();
+      await stage.run(jobOf(stage));
+      expect(stage.warned).toEqual([]);
+    });
+
     it.each<HostedFault>(['redirecting_inside', 'result_on_metadata_address', 'result_on_private_address'])(
       '%s: the file is not fetched from there, and nothing is made again',
       async (fault) => {
