@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { CAPABILITIES, HOSTED_BACKENDS, KINDS, LOCAL_BACKENDS, type Model, type Route } from '../domain/model.ts';
-import { toCredits, toTimestamp } from '../domain/units.ts';
+import { type Millis, toCredits, toTimestamp } from '../domain/units.ts';
 import { listOf } from './lists.ts';
 
 export const RouteBody = z
@@ -15,6 +15,10 @@ export const RouteBody = z
     account: z.string().nullable(),
     usable: z.boolean(),
     why_not: z.string().nullable(),
+    gone_since: z.iso
+      .datetime()
+      .nullable()
+      .describe('Its provider said that it no longer has it. Asked again some minutes later, by the next that comes.'),
   })
   .meta({ id: 'Route' });
 
@@ -84,7 +88,12 @@ export interface ModelNow {
   readonly aliases: readonly string[];
   readonly usable: boolean;
   readonly whyNot: string | null;
-  readonly routes: readonly { readonly route: Route; readonly usable: boolean; readonly whyNot: string | null }[];
+  readonly routes: readonly {
+    readonly route: Route;
+    readonly usable: boolean;
+    readonly whyNot: string | null;
+    readonly goneSince?: Millis | null;
+  }[];
 }
 
 export function renderModel({ model: m, aliases, usable, whyNot, routes }: ModelNow): ModelBody {
@@ -127,11 +136,12 @@ export function renderModel({ model: m, aliases, usable, whyNot, routes }: Model
     retires_at: m.retiresAt === null ? null : toTimestamp(m.retiresAt),
     usable,
     why_not: whyNot,
-    routes: routes.map(({ route, usable, whyNot }) => ({
+    routes: routes.map(({ route, usable, whyNot, goneSince = null }) => ({
       ...route,
       labels: [...route.labels],
       usable,
       why_not: whyNot,
+      gone_since: goneSince === null ? null : toTimestamp(goneSince),
     })),
   };
 }

@@ -59,6 +59,12 @@ export function matches(
   );
 }
 
+/** A model that its provider no longer has. `due`: long enough ago to ask again. */
+export interface Gone {
+  readonly since: Millis;
+  readonly due: boolean;
+}
+
 /** A node as placement sees it, at one moment. */
 export interface NodeView {
   readonly id: NodeId;
@@ -70,6 +76,8 @@ export interface NodeView {
   /** Online, but takes one attempt at a time until one succeeds, or (`limited`) none for a while because it said so: other routes need not wait for it. */
   readonly onTrial?: boolean;
   readonly limited?: boolean;
+  /** What an account said of a route's model when it was last asked for it: it no longer has that. Null: nothing of the kind. */
+  readonly gone?: (route: Route) => Gone | null;
   readonly report: NodeReport | null;
   /** Attempts that may start now. */
   readonly freeSlots: number;

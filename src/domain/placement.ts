@@ -65,11 +65,15 @@ export function obstacle(node: NodeView, needs: RouteNeeds, loras: readonly stri
   if (node.status !== 'online') return `is ${node.status}`;
   const { report } = node;
   if (report === null) return 'has not been probed yet';
+  if (hasLost(node, needs.route)) return `no longer has ${needs.route.remote}`;
   const lacking = remembered(report, needs);
   if (lacking !== null) return lacking;
   const lora = loras.find((name) => !hasLora(node, name));
   return lora === undefined ? null : `lacks the LoRA ${lora}`;
 }
+
+/** The account said not long ago that its provider no longer has this. */
+export const hasLost = (node: NodeView, route: Route): boolean => node.gone?.(route)?.due === false;
 
 /** Could this node run it if it were online, as far as is known of it? */
 export function suits(node: NodeView, needs: RouteNeeds, loras: readonly string[]): boolean {

@@ -5,7 +5,8 @@ import { GatewayError } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
 import { isHosted, type Model, type Route, retiredText } from '../domain/model.ts';
 import { matches, type NodeView } from '../domain/node.ts';
-import { obstacle, type RouteNeeds } from '../domain/placement.ts';
+import { hasLost, obstacle, type RouteNeeds } from '../domain/placement.ts';
+import type { Millis } from '../domain/units.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { equivalents } from './fallback.ts';
 
@@ -13,6 +14,8 @@ export interface RouteView {
   readonly route: Route;
   readonly usable: boolean;
   readonly whyNot: string | null;
+  /** When an account of its said that the provider no longer has it; it may be due to be asked again. */
+  readonly goneSince?: Millis | null;
 }
 
 export interface ModelView {
@@ -48,9 +51,22 @@ function workedOut({ current }: Catalog, model: Model, pictures: Lane['pictures'
 
 /** Could any configured node ever serve this model? Health and files do not matter here. */
 export function servable(fleet: Fleet, model: Model): boolean {
-  if (model.retired === true) return false;
-  return fleet.nodes().some(({ spec }) => model.routes.some((route) => matches(spec, route)));
+  return kinOf(fleet, model.routes).length > 0 && !isOver(fleet, model);
 }
+
+/** Nothing serves it any more: its day has come, or whoever served it said not long ago that it no longer does. */
+export function isOver(fleet: Fleet, { retired, routes }: Model): boolean {
+  if (retired === true || !routes.some(({ backend }) => isHosted(backend))) return retired === true;
+  const kin = kinOf(fleet, routes);
+  return kin.length > 0 && kin.every(([node, route]) => hasLost(node, route));
+}
+
+const kinOf = (fleet: Fleet, routes: readonly Route[]): readonly (readonly [NodeView, Route])[] =>
+  fleet.views().flatMap((n) => routes.filter((route) => matches(n, route)).map((route) => [n, route] as const));
+
+/** "flux-dev was retired on 2026-06-30", as far as it is known. */
+export const overText = (model: Model): string =>
+  `${model.id} ${model.retired === true ? retiredText(model) : 'is no longer offered by its provider'}`;
 
 function whyNot(fleet: Fleet, needs: RouteNeeds, nodes: readonly NodeView[]): string | null {
   const { route } = needs;
@@ -88,7 +104,8 @@ export function viewModel(catalog: Catalog, fleet: Fleet, model: Model): ModelVi
   const retired = model.retired === true ? retiredText(model) : null;
   const routes = allNeeds(catalog, model).map((needs) => {
     const why = retired ?? whyNot(fleet, needs, nodes);
-    return { route: needs.route, usable: why === null, whyNot: why };
+    const gone = nodes.filter((n) => matches(n, needs.route)).flatMap((n) => n.gone?.(needs.route)?.since ?? []);
+    return { route: needs.route, usable: why === null, whyNot: why, goneSince: gone[0] ?? null };
   });
   const usable = routes.some((r) => r.usable);
   const aliases = [...catalog.current.aliases].filter(([, id]) => id === model.id).map(([alias]) => alias);

@@ -6,13 +6,13 @@ import type { Workspace } from '../domain/caller.ts';
 import { failure } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
 import type { Meters } from '../domain/meters.ts';
-import { type Model, retiredText } from '../domain/model.ts';
+import type { Model } from '../domain/model.ts';
 import { canRun, type LaneView, overflowsAt, type Placement, place } from '../domain/placement.ts';
 import type { GenerationId, Millis, WorkspaceId } from '../domain/units.ts';
 import type { Slot } from '../fleet/fleet.ts';
 import { type Loop, startLoop } from '../system/system.ts';
 import type { Attempts } from './attempt.ts';
-import { needsOf } from './availability.ts';
+import { isOver, needsOf, overText } from './availability.ts';
 import type { Backlog, Head } from './backlog.ts';
 import { isLimited, servedBy, standInsFor } from './fallback.ts';
 import type { Recorder } from './record.ts';
@@ -97,7 +97,7 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       if (!open.get(workspaceId)) continue;
       const model = findModel(catalog.current, head.lane.model);
       const serving = model && (await standIn(head, model));
-      if (serving === undefined || serving.retired === true || !(await canServe(head, serving)))
+      if (serving === undefined || isOver(fleet, serving) || !(await canServe(head, serving)))
         await modelGone(head, serving);
       else lanes.push({ ...head, model: serving, routes: needsOf(catalog, serving, head.lane.pictures) });
     }
@@ -108,12 +108,13 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   const standIn = async ({ head, lane }: Head, model: Model): Promise<Model> => {
     if (!lane.fallback) return model;
     const limited = lane.avoid.length > 0 && isLimited(await recorder.get(head.id));
-    if (!limited && model.retired !== true && patience() !== Infinity) return model;
+    const over = isOver(fleet, model);
+    if (!limited && !over && patience() !== Infinity) return model;
     if (runs(model, limited ? lane : { ...lane, avoid: [] })) return model;
     const g = await recorder.get(head.id);
     const able = g === null ? [] : standInsFor(catalog, model, g);
     const now = able.find((m) => runs(m, { ...lane, avoid: [] }));
-    return now ?? (model.retired === true ? able[0] : undefined) ?? model;
+    return now ?? (over ? able[0] : undefined) ?? model;
   };
   /** A renamed model may differ from what was asked for so much that it cannot make it. */
   const canServe = async ({ head, lane }: Head, model: Model): Promise<boolean> => {
@@ -140,8 +141,9 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   };
 
   const modelGone = async ({ head, lane }: Head, model: Model | undefined) => {
-    const how = model?.retired === true ? retiredText(model) : 'is no longer in the catalog';
-    const why = failure('model_gone', `The model ${lane.model} ${how}.`);
+    const how =
+      model !== undefined && isOver(fleet, model) ? overText(model) : `${lane.model} is no longer in the catalog`;
+    const why = failure('model_gone', `The model ${how}.`);
     await recorder.insist(head.id, { type: 'failed', at: clock.now(), failure: why });
   };
 

@@ -79,6 +79,7 @@ const TELLING_REFUSALS: ReadonlySet<FailureCode> = new Set([
   'provider_auth',
   'provider_balance',
   'rate_limited',
+  'model_gone',
   'node_lost',
 ]);
 

@@ -6,13 +6,14 @@ import type { GenerationRequest } from '../contract/generations.ts';
 import type { Caller } from '../domain/caller.ts';
 import { type Detail, GatewayError } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
-import { type Model, retiredText } from '../domain/model.ts';
+import type { Model } from '../domain/model.ts';
 import { DRAWN_SEED_LIMIT, type Params } from '../domain/params.ts';
 import { hasLora } from '../domain/placement.ts';
 import { quote } from '../domain/price.ts';
 import { type Millis, toCredits, toMillicredits } from '../domain/units.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { Credits } from '../store/store.ts';
-import { modelNamed, servable } from './availability.ts';
+import { isOver, modelNamed, overText, servable } from './availability.ts';
 import { equivalents } from './fallback.ts';
 import { refuseUrl, resolveInput } from './inputs.ts';
 import type { Rooms } from './rooms.ts';
@@ -143,18 +144,15 @@ export function modelFor(
   permit(caller, named);
   if (servable(fleet, named)) return named;
   const other = fallback === 'none' ? undefined : equivalents(catalog, named).find((m) => servable(fleet, m));
-  if (other === undefined) throw unserved(named);
+  if (other === undefined) throw unserved(fleet, named);
   permit(caller, other);
   return other;
 }
 
-function unserved(model: Model): GatewayError {
+function unserved(fleet: Fleet, model: Model): GatewayError {
   const see = `see GET /v1/models/${model.id}`;
-  if (model.retired === true) {
-    return new GatewayError(
-      'model_gone',
-      `${model.id} ${retiredText(model)}, and nothing may stand in for it; ${see}.`,
-    );
+  if (isOver(fleet, model)) {
+    return new GatewayError('model_gone', `${overText(model)}, and nothing may stand in for it; ${see}.`);
   }
   return new GatewayError('no_capable_node', `No configured node or account can serve ${model.id}; ${see}.`);
 }

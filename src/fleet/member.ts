@@ -3,10 +3,12 @@
 
 import type { Connection } from '../backends/backend.ts';
 import { FAILURES, type Failure } from '../domain/failure.ts';
+import { isHosted, residencyKey } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus, NodeView } from '../domain/node.ts';
 import type { Millis } from '../domain/units.ts';
 import type { System } from '../system/system.ts';
 import { type Breaker, createBreaker } from './breaker.ts';
+import { createDeparted, type Departed } from './departed.ts';
 import { installedChanged, restarted, type Watch, watchNode } from './health.ts';
 import { isNews, type Posture, postureOf } from './posture.ts';
 import { createResidency, type Residency } from './residency.ts';
@@ -72,6 +74,7 @@ export interface Member {
 interface Body extends Disposable {
   readonly residency: Residency;
   readonly breaker: Breaker;
+  readonly departed: Departed;
   readonly slots: Slots;
   readonly watch: Watch;
   readonly since: Millis;
@@ -89,6 +92,7 @@ function createBody({ spec, draining, connection, system, onChange }: MemberOpti
   const body: Body = {
     residency,
     breaker: createBreaker(clock, () => body.note()),
+    departed: createDeparted(clock, () => body.note(true)),
     slots: createSlots({
       node: spec.id,
       capacity: spec.slots,
@@ -116,6 +120,7 @@ function createBody({ spec, draining, connection, system, onChange }: MemberOpti
     [Symbol.dispose]() {
       limited?.timer[Symbol.dispose]();
       body.breaker[Symbol.dispose]();
+      body.departed[Symbol.dispose]();
     },
     limit(ms) {
       const until = clock.monotonic() + ms;
@@ -169,12 +174,18 @@ const LONGEST_LIMITED_S = 600;
 /** The account itself is in trouble: no job of it will fare better until somebody sees to it. */
 const ACCOUNT = new Set<Failure['code']>(['provider_auth', 'provider_balance']);
 
-function blame(body: Body, { code, message, retryAfterSeconds = LIMITED_S }: Failure, key: string): void {
-  const { residency, watch, slots, breaker } = body;
+function blame(
+  spec: NodeSpec,
+  body: Body,
+  { code, message, retryAfterSeconds = LIMITED_S }: Failure,
+  key: string,
+): void {
+  const { residency, watch, slots, breaker, departed } = body;
   if (ACCOUNT.has(code)) {
     breaker.open(message);
     return;
   }
+  if (code === 'model_gone' && isHosted(spec.kind)) departed.told(key);
   if (code === 'rate_limited') body.limit(1_000 * Math.min(LONGEST_LIMITED_S, Math.max(1, retryAfterSeconds)));
   if (FORGETS.has(code)) residency.clear();
   if (FAILURES[code].blame !== 'node' || code === 'model_error') return;
@@ -183,7 +194,11 @@ function blame(body: Body, { code, message, retryAfterSeconds = LIMITED_S }: Fai
   breaker.failed(message);
 }
 
-function viewOf(spec: NodeSpec, { residency, slots, watch, breaker, posture }: Body, timings: Timings): NodeView {
+function viewOf(
+  spec: NodeSpec,
+  { residency, slots, watch, breaker, departed, posture }: Body,
+  timings: Timings,
+): NodeView {
   const { status, free, limited } = posture();
   return {
     id: spec.id,
@@ -193,6 +208,7 @@ function viewOf(spec: NodeSpec, { residency, slots, watch, breaker, posture }: B
     setAside: breaker.why !== null,
     onTrial: breaker.state === 'half_open',
     limited,
+    gone: (route) => departed.of(residencyKey(route)),
     report: watch.health.report,
     freeSlots: free,
     resident: residency.keys(slots.rendering()),
@@ -208,7 +224,7 @@ export function createMember(options: MemberOptions): Member {
   const body = createBody(options, () => {
     if (retired) closeWhenIdle();
   });
-  const { residency, breaker, slots, watch, note } = body;
+  const { residency, breaker, departed, slots, watch, note } = body;
   const closed = Promise.withResolvers<void>();
   let retired = false;
   let closing = false;
@@ -248,14 +264,18 @@ export function createMember(options: MemberOptions): Member {
     adopt: take,
     learned({ residency: key, warm, renderMs, failure }) {
       if (closing) return;
-      if (failure !== null) return isPartOfUs(spec) ? undefined : blame(body, failure, key);
+      if (failure !== null) return isPartOfUs(spec) ? undefined : blame(spec, body, failure, key);
       if (renderMs === null) return;
       residency.rendered(timings.learn(spec.id, key, renderMs, warm), !warm);
+      departed.seen(key);
       breaker.succeeded(system.clock.monotonic() - renderMs);
     },
     drain(on) {
       body.draining = on;
-      if (!on) breaker.close();
+      if (!on) {
+        breaker.close();
+        departed.clear();
+      }
       note();
     },
     probed: watch.first,

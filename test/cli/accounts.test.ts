@@ -74,7 +74,7 @@ async function read(path: string): Promise<{ readonly status: number; readonly t
 }
 
 /** Has one generation find out what is wrong with the account. */
-async function findOut(fault: 'auth' | 'balance'): Promise<void> {
+async function findOut(fault: 'auth' | 'balance' | 'model_gone'): Promise<void> {
   fal.faults.on(fault);
   const body = JSON.stringify({ model: 'drawn', prompt: 'a fox', wait: 30 });
   const answer = await fetch(`${darkroom?.url}/v1/generations`, { method: 'POST', headers, body });
@@ -183,5 +183,25 @@ describe('with an account that is refused', () => {
     const resumed = await bench.run(['nodes', 'resume', 'fal', '--json'], env);
     expect(resumed.json()).toMatchObject({ circuit: { state: 'closed', reason: null } });
     expect((await read('/readyz')).status).toBe(200);
+  });
+});
+
+describe('with an account whose provider took a model away', () => {
+  it('every route to it says so, and the doctor what to do', async () => {
+    const two = model('both', `{${FAL}}, {backend: fal, remote: fal-ai/flux/schnell}`);
+    await write('', `models:\n${model('drawn', `{${FAL}}`)}${two}`);
+    const env = await start();
+    await findOut('model_gone');
+    const lost = { usable: false, why_not: 'fal no longer has fal-ai/flux/dev', gone_since: expect.any(String) };
+    expect(JSON.parse((await read('/v1/models')).text).data).toMatchObject([
+      { id: 'drawn', usable: false, routes: [lost] },
+      { id: 'both', usable: true, routes: [lost, { usable: true, why_not: null, gone_since: null }] },
+    ]);
+    const found = await examine(env);
+    for (const line of [
+      /^warn drawn: fal no longer has fal-ai\/flux\/dev → Correct or remove its route in models\.yaml\./,
+      /^warn both: fal no longer has fal-ai\/flux\/dev \(it said so .*\) → Correct or remove its route/,
+    ])
+      expect(found).toContainEqual(expect.stringMatching(line));
   });
 });

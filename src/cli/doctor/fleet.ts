@@ -65,6 +65,7 @@ export function judgeModels(survey: Survey, now = Date.now()): readonly Finding[
     first,
     ...known.map((m) => explain(m, survey, can.length > 0 ? warn : wrong)),
     ...nobody,
+    ...models.flatMap(lostRoutes),
     ...models.flatMap((m) => retiring(m, now)),
   ];
 }
@@ -98,7 +99,21 @@ function explain(m: ModelBody, survey: Survey, judged: typeof warn): Finding {
   return judged(`${m.id}: ${why}`, todos.join(' Or: '));
 }
 
+const CORRECT_ROUTE =
+  "Correct or remove its route in models.yaml. If the provider has it again: darkroom nodes resume the route's account.";
+
+/** A route that its provider took away while others serve the model: nobody would miss it. */
+function lostRoutes({ id, usable, routes }: ModelBody): readonly Finding[] {
+  if (!usable) return [];
+  return routes.flatMap(({ backend, remote, gone_since }) =>
+    gone_since === null
+      ? []
+      : [warn(`${id}: ${backend} no longer has ${remote} (it said so ${ago(gone_since)})`, CORRECT_ROUTE)],
+  );
+}
+
 function remedy(route: Route, nodes: readonly NodeBody[]): string {
+  if (route.gone_since !== null) return CORRECT_ROUTE;
   if (isHostedRoute(route)) return 'See its account above.';
   const online = nodes.filter((n) => n.status === 'online');
   if (online.length === 0) return `Bring back ${nodes.map((n) => n.id).join(' or ')}.`;
