@@ -6,6 +6,9 @@ import type { AccountBody, MemberBody } from '../contract/nodes.ts';
 /** Only accounts have a circuit. */
 export const isAccount = (member: MemberBody): member is AccountBody => 'circuit' in member;
 
-/** A closed one that takes no work was drained. */
-export const circuitWord = ({ circuit: { state, reason } }: AccountBody): string =>
-  state === 'closed' && reason !== null ? 'draining' : state.replace('_', ' ');
+export const circuitWord = ({ draining, circuit: { state } }: AccountBody): string =>
+  draining ? 'draining' : state.replace('_', ' ');
+
+/** Why it takes no work, or one at a time; null: it takes all. */
+export const reasonOf = ({ draining, circuit: { reason } }: AccountBody): string | null =>
+  [draining ? 'drained by an operator' : [], reason ?? []].flat().join('; ') || null;

@@ -2,7 +2,7 @@
 
 import { Command, Option } from 'commander';
 import type { AccountBody, MemberBody, NodeBody } from '../contract/nodes.ts';
-import { circuitWord, isAccount } from './account.ts';
+import { circuitWord, isAccount, reasonOf } from './account.ts';
 import { list as names, wholeNumber } from './arguments.ts';
 import { group } from './group.ts';
 import { everything } from './paging.ts';
@@ -40,7 +40,7 @@ const circuits = (accounts: readonly AccountBody[]): string =>
       ago(a.circuit.since),
       String(a.slots),
       a.kind,
-      plain(a.circuit.reason ?? ''),
+      plain(reasonOf(a) ?? ''),
     ]),
   );
 

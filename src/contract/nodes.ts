@@ -1,6 +1,7 @@
 // A node on the wire: the object of `config/darkroom.yaml` going in, the same without secrets and with its state coming out.
 
 import { z } from 'zod';
+import { FAILURE_CODES, type FailureCode } from '../domain/failure.ts';
 import { HOSTED_BACKENDS, isHosted, LOCAL_BACKENDS, type LocalBackend } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus } from '../domain/node.ts';
 import { type Millis, toTimestamp } from '../domain/units.ts';
@@ -62,8 +63,10 @@ export const AccountBody = z
         .string()
         .nullable()
         .describe('Why nothing goes there, or, half open, why one generation at a time tries it.'),
+      code: z.enum(FAILURE_CODES).nullable().describe('The failure that opened it.'),
       since: z.iso.datetime(),
     }),
+    draining: z.boolean().describe('An operator drained it: it gets no new work, however its circuit is.'),
     slots: z.int().describe('Generations in flight at once.'),
   })
   .meta({ id: 'Account' });
@@ -84,6 +87,7 @@ export interface NodeNow {
   /** closed: work may go there. */
   readonly breaker?: 'closed' | 'open' | 'half_open';
   readonly opened?: string | null;
+  readonly openedBy?: FailureCode | null;
 }
 
 const listed = (list: readonly string[] | null | undefined) => (list ? [...list] : null);
@@ -114,12 +118,15 @@ export function renderNode({ spec, source, status, why, report, running, since }
 
 /** A node, or an account where its kind is hosted. */
 export function renderMember(now: NodeNow): MemberBody {
-  const { spec, why, since, breaker, opened = null } = now;
+  const { spec, status, why, since, breaker, opened = null, openedBy = null } = now;
   if (!isHosted(spec.kind)) return renderNode(now);
+  const draining = status === 'draining';
+  const reason = opened ?? (draining ? null : why);
   return {
     id: spec.id,
     kind: spec.kind,
-    circuit: { state: breaker ?? 'closed', reason: opened ?? why, since: toTimestamp(since) },
+    circuit: { state: breaker ?? 'closed', reason, code: openedBy, since: toTimestamp(since) },
+    draining,
     slots: spec.slots,
   };
 }

@@ -1,13 +1,19 @@
 // Sets a node aside that fails one attempt after another although it answers probes: a fast-failing box would
 // otherwise draw all the work. Afterwards one attempt at a time is let through until one succeeds.
 
+import type { Failure, FailureCode } from '../domain/failure.ts';
 import type { Millis } from '../domain/units.ts';
 import type { Clock } from '../system/system.ts';
 
+interface Why {
+  readonly code: FailureCode;
+  readonly text: string;
+}
+
 type State =
   | { readonly state: 'closed'; readonly failures: number }
-  | { readonly state: 'open'; readonly trips: number; readonly why: string; readonly timer: Disposable }
-  | { readonly state: 'half_open'; readonly trips: number; readonly why: string; readonly since: Millis };
+  | { readonly state: 'open'; readonly trips: number; readonly why: Why; readonly timer: Disposable }
+  | { readonly state: 'half_open'; readonly trips: number; readonly why: Why; readonly since: Millis };
 
 export interface Breaker {
   readonly state: State['state'];
@@ -15,13 +21,15 @@ export interface Breaker {
   readonly why: string | null;
   /** What opened it last; null once it is closed. */
   readonly opened: string | null;
+  /** The failure that did; null once it is closed. */
+  readonly openedBy: FailureCode | null;
   /** `begunAt`, monotonic: what began before it was set aside says nothing about what comes now. */
   succeeded(begunAt: Millis): void;
   /** Somebody says that it is well. */
   close(): void;
-  failed(why: string): void;
+  failed(why: Failure): void;
   /** Sets it aside at once, and tries again every minute: only somebody from outside can mend it. */
-  open(why: string): void;
+  open(why: Failure): void;
   [Symbol.dispose](): void;
 }
 
@@ -37,7 +45,7 @@ export function createBreaker(clock: Clock, onChange: () => void): Breaker {
     now = next;
     onChange();
   };
-  const trip = (trips: number, why: string, pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** trips)) => {
+  const trip = (trips: number, why: Why, pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** trips)) => {
     const since = clock.monotonic();
     const timer = clock.timer(pause, () => become({ state: 'half_open', trips: trips + 1, why, since }));
     become({ state: 'open', trips, why, timer });
@@ -47,24 +55,28 @@ export function createBreaker(clock: Clock, onChange: () => void): Breaker {
       return now.state;
     },
     get why() {
-      return now.state === 'open' ? now.why : null;
+      return now.state === 'open' ? now.why.text : null;
     },
     get opened() {
-      return now.state === 'closed' ? null : now.why;
+      return now.state === 'closed' ? null : now.why.text;
+    },
+    get openedBy() {
+      return now.state === 'closed' ? null : now.why.code;
     },
     succeeded(begunAt) {
       if (now.state === 'open' || (now.state === 'half_open' && begunAt < now.since)) return;
       become({ state: 'closed', failures: 0 });
     },
     close: () => become({ state: 'closed', failures: 0 }),
-    failed(why) {
+    failed({ code, message }) {
       if (now.state === 'open') return;
-      if (now.state === 'half_open') return trip(now.trips, `set aside after another failure: ${why}`);
+      if (now.state === 'half_open')
+        return trip(now.trips, { code, text: `set aside after another failure: ${message}` });
       const failures = now.failures + 1;
       if (failures < FAILURES_IN_A_ROW) return become({ state: 'closed', failures });
-      trip(0, `set aside after ${failures} failures in a row: ${why}`);
+      trip(0, { code, text: `set aside after ${failures} failures in a row: ${message}` });
     },
-    open: (why) => trip(0, why, TRIAL_MS),
+    open: ({ code, message }) => trip(0, { code, text: message }, TRIAL_MS),
     [Symbol.dispose]() {
       if (now.state === 'open') now.timer[Symbol.dispose]();
     },

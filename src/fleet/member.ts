@@ -2,7 +2,7 @@
 // with what was last told and wakes the rest of the house; everything that may change it calls `note`.
 
 import type { Connection } from '../backends/backend.ts';
-import { FAILURES, type Failure } from '../domain/failure.ts';
+import { FAILURES, type Failure, type FailureCode } from '../domain/failure.ts';
 import { isHosted, residencyKey } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus, NodeView } from '../domain/node.ts';
 import type { Millis } from '../domain/units.ts';
@@ -38,6 +38,8 @@ export interface NodeState {
   readonly breaker?: Breaker['state'];
   /** What opened the breaker last; null once it is closed. */
   readonly opened?: string | null;
+  /** The failure that opened it. */
+  readonly openedBy?: FailureCode | null;
 }
 
 export interface MemberOptions {
@@ -174,15 +176,11 @@ const LONGEST_LIMITED_S = 600;
 /** The account itself is in trouble: no job of it will fare better until somebody sees to it. */
 const ACCOUNT = new Set<Failure['code']>(['provider_auth', 'provider_balance']);
 
-function blame(
-  spec: NodeSpec,
-  body: Body,
-  { code, message, retryAfterSeconds = LIMITED_S }: Failure,
-  key: string,
-): void {
+function blame(spec: NodeSpec, body: Body, why: Failure, key: string): void {
+  const { code, retryAfterSeconds = LIMITED_S } = why;
   const { residency, watch, slots, breaker, departed } = body;
   if (ACCOUNT.has(code)) {
-    breaker.open(message);
+    breaker.open(why);
     return;
   }
   if (code === 'model_gone' && isHosted(spec.kind)) departed.told(key);
@@ -191,7 +189,7 @@ function blame(
   if (FAILURES[code].blame !== 'node' || code === 'model_error') return;
   watch.doubt();
   if (code === 'run_timeout' && !slots.overdue(key)) return;
-  breaker.failed(message);
+  breaker.failed(why);
 }
 
 function viewOf(
@@ -256,8 +254,19 @@ export function createMember(options: MemberOptions): Member {
     state() {
       const { status, why } = body.posture();
       const { report } = watch.health;
-      const { state, opened } = breaker;
-      return { spec, source, status, why, report, running: slots.running, since: body.since, breaker: state, opened };
+      const { state, opened, openedBy } = breaker;
+      return {
+        spec,
+        source,
+        status,
+        why,
+        report,
+        running: slots.running,
+        since: body.since,
+        breaker: state,
+        opened,
+        openedBy,
+      };
     },
     view: () => viewOf(spec, body, timings),
     acquire: (work) => (retired || body.posture().free === 0 ? null : take(work)),

@@ -4,7 +4,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { judgeAccounts } from '../../src/cli/doctor/accounts.ts';
 import { loadConfig } from '../../src/config.ts';
+import type { FailureCode } from '../../src/domain/failure.ts';
 import { type Darkroom, openDarkroom } from '../../src/main.ts';
 import { type HostedDouble, startHosted } from '../doubles/hosted/hosted.ts';
 import { until } from '../harness/manual-clock.ts';
@@ -136,8 +138,11 @@ describe('with an account that works', () => {
     const env = await start();
     expect((await bench.run(['nodes', 'drain', 'fal'], env)).stdout).toMatch(/fal +draining .*drained by an operator/);
     expect(await examine(env)).toContainEqual(
-      expect.stringMatching(/^warn fal: gets no new work .* → darkroom nodes resume fal$/),
+      'warn fal: gets no new work (drained by an operator) → darkroom nodes resume fal',
     );
+    expect(JSON.parse((await read('/v1/nodes')).text).data).toMatchObject([
+      { id: 'fal', draining: true, circuit: { state: 'closed', reason: null, code: null } },
+    ]);
     await darkroom?.stop();
     for (const file of ['darkroom.db', 'darkroom.db-wal'])
       expect(await readFile(join(bench.folder, 'kept', file), 'latin1').catch(() => '')).not.toContain(fal.key);
@@ -164,6 +169,9 @@ describe('with an account that is refused', () => {
     const env = await start();
     await findOut(fault);
     expect((await bench.run(['nodes'], env)).stdout).toMatch(new RegExp(`fal +open .*${why}`));
+    expect(JSON.parse((await read('/v1/nodes')).text).data).toMatchObject([
+      { draining: false, circuit: { state: 'open', code: `provider_${fault}` } },
+    ]);
     const found = await examine(env);
     expect(found).toContainEqual(expect.stringMatching(new RegExp(`^wrong fal: nothing goes there \\(.*${why}`)));
     expect(found.find((line) => line.startsWith('wrong fal:'))).toMatch(todo);
@@ -204,4 +212,18 @@ describe('with an account whose provider took a model away', () => {
     ])
       expect(found).toContainEqual(expect.stringMatching(line));
   });
+});
+
+it('the remedy follows from the failure, whatever words it came in', async () => {
+  const circuit = {
+    state: 'open',
+    since: new Date().toISOString(),
+    reason: 'The keyboard of its credit desk burns.',
+  } as const;
+  const account = { id: 'fal', kind: 'fal', slots: 1, draining: false } as const;
+  const told = (code: FailureCode) =>
+    judgeAccounts({ nodes: [], models: [], accounts: [{ ...account, circuit: { ...circuit, code } }] })[0]?.todo;
+  expect(told('node_lost')).toMatch(/^It is tried again by itself/);
+  expect(told('provider_balance')).toMatch(/^Top up/);
+  expect(told('provider_auth')).toMatch(/^Correct the token/);
 });

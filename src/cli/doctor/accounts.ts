@@ -4,6 +4,7 @@
 import type { ModelBody } from '../../contract/models.ts';
 import type { AccountBody } from '../../contract/nodes.ts';
 import { HOSTED_BACKENDS } from '../../domain/model.ts';
+import { reasonOf } from '../account.ts';
 import { ago, count, plain } from '../words.ts';
 import { type Finding, ok, warn, wrong } from './finding.ts';
 import type { Survey } from './survey.ts';
@@ -21,18 +22,21 @@ export function judgeAccounts(survey: Survey): readonly Finding[] {
   return [...survey.accounts.map(judgeAccount), ...misnamed(survey), ...unserved(survey)];
 }
 
-function judgeAccount({ id, kind, slots, circuit: { state, reason, since } }: AccountBody): Finding {
+function judgeAccount(account: AccountBody): Finding {
+  const { id, kind, slots, draining, circuit } = account;
+  const { state, reason, since } = circuit;
   const why = plain(reason ?? 'no reason is known').replace(/\.$/, '');
-  if (state === 'open') return wrong(`${id}: nothing goes there (${why}; since ${ago(since)})`, wayBack(id, kind, why));
-  if (state === 'half_open')
-    return warn(`${id}: the next generation will try it again (${why})`, wayBack(id, kind, why));
-  if (reason !== null) return warn(`${id}: gets no new work (${why})`, `darkroom nodes resume ${id}`);
+  if (draining)
+    return warn(`${id}: gets no new work (${plain(reasonOf(account) ?? '')})`, `darkroom nodes resume ${id}`);
+  if (state === 'open') return wrong(`${id}: nothing goes there (${why}; since ${ago(since)})`, wayBack(account));
+  if (state === 'half_open') return warn(`${id}: the next generation will try it again (${why})`, wayBack(account));
+  if (reason !== null) return warn(`${id}: gets no new work (${why})`, 'See the log of the gateway.');
   return ok(`${id}: account at ${kind}, ${slots} at once`);
 }
 
-function wayBack(id: string, kind: string, why: string): string {
-  if (/\bkey\b/i.test(why)) return `Correct the token of ${id} in the settings, and start the gateway again.`;
-  if (/money|credit|balance/i.test(why))
+function wayBack({ id, kind, circuit: { code } }: AccountBody): string {
+  if (code === 'provider_auth') return `Correct the token of ${id} in the settings, and start the gateway again.`;
+  if (code === 'provider_balance')
     return `Top up the account at ${kind}, then: darkroom nodes resume ${id} (else it is tried again within a minute).`;
   return `It is tried again by itself. See whether ${kind} is down, and the log of the gateway.`;
 }
