@@ -3,15 +3,17 @@
 // came of it is handed over as soon as it is there, since links run out.
 
 import { type Failure, GatewayError } from '../domain/failure.ts';
+import type { Kind } from '../domain/model.ts';
 import { seedOfOutput } from '../domain/params.ts';
-import type { Connect, Connection, Job, RemoteFile, RunEvent } from './backend.ts';
+import { notTaken } from './asked.ts';
+import { type Connect, type Connection, type Job, Refusal, type RemoteFile, type RunEvent } from './backend.ts';
 import { createDesk, type Standing } from './desk.ts';
 import { createFiles, type Files } from './files.ts';
 import { follow, renewed } from './follow.ts';
 import { merged } from './merged.ts';
 import { nothing, shortOf, worstOf } from './outcome.ts';
 import { type Begun, begin, isAsked, isNone, lookedFor, type Part, partsOf, type Sending } from './parts.ts';
-import type { Outcome, Provider } from './provider.ts';
+import type { Brought, Outcome, Provider } from './provider.ts';
 
 /** Connects an account of this provider. Its base URL and token are the spec's. */
 export const connectAccount =
@@ -21,6 +23,7 @@ export const connectAccount =
     const desk = createDesk({ provider, baseUrl, token: spec.token ?? '', system });
     const files = createFiles({ provider, baseUrl, system });
     const account: Account = { provider, desk, files, system, unanswered: new Map() };
+    const refuses = refusing(provider);
     return {
       resumable: true,
       paid: true,
@@ -41,12 +44,36 @@ export const connectAccount =
           foreignQueue: 0,
         };
       },
-      run: (job, signal) => run(account, job, [], signal),
+      refuses,
+      async *run(job, signal) {
+        const pictures = job.files.map(({ role }) => role);
+        const why = refuses(job.route, { pictures, loras: job.params.loras.map(({ name }) => name) });
+        if (why !== null) throw new Refusal('unsupported_input', `The provider ${why}.`);
+        if (!provider.makes.includes(job.kind)) throw new Refusal('unsupported_input', MAKES[job.kind]);
+        yield* run(account, job, [], signal);
+      },
       resume: (job, remote, signal) => run(account, job, partsOf(remote), signal),
       cancel: (remote, signal) => cancel(account, partsOf(remote), signal),
       async close() {},
     } satisfies Connection;
   };
+
+/** Asked at every decision of the scheduler: what a model takes is looked up once. */
+function refusing({ takes }: Provider): NonNullable<Connection['refuses']> {
+  const known = new Map<string, readonly Brought[]>();
+  return ({ remote }, given) => {
+    const name = remote ?? '';
+    const taken = known.get(name) ?? takes(name);
+    known.set(name, taken);
+    return notTaken(taken, given);
+  };
+}
+
+const MAKES: Readonly<Record<Kind, string>> = {
+  image: 'The provider makes no pictures.',
+  video: 'The provider makes no clips.',
+  audio: 'The provider makes no sound.',
+};
 
 interface Account extends Sending {
   readonly files: Files;

@@ -1,9 +1,10 @@
 // What was asked for, in the words of a provider that knows fewer of them: the nearest shape it makes, and what it
 // takes no notice of. Whatever differs from the wish becomes a warning, never silence; a length is kept to or refused.
 
+import type { Given } from '../domain/node.ts';
 import type { Params } from '../domain/params.ts';
 import { Refusal } from './backend.ts';
-import type { Picture } from './provider.ts';
+import type { Brought, Picture } from './provider.ts';
 
 export interface Size {
   readonly width: number;
@@ -79,8 +80,18 @@ export function lengthOf({ inputs }: Params, lengths: readonly number[], usual: 
   throw new Refusal('unsupported_input', `The provider makes clips of ${lengths.join(', ')} s.`);
 }
 
-export function refuseLoras({ loras }: Params): void {
-  if (loras.length > 0) throw new Refusal('unsupported_input', 'The provider takes no LoRAs.');
+const BROUGHT: readonly Brought[] = ['prompt', 'init_image', 'mask'];
+
+/** Why a model that takes this cannot be asked with what is given, in words that follow a name; null: it can. */
+export function notTaken(takes: readonly Brought[], { pictures, loras }: Given): string | null {
+  if (loras.length > 0) return 'takes no LoRAs';
+  const brought = pictures.includes('mask') ? 'mask' : pictures.includes('init_image') ? 'init_image' : 'prompt';
+  if (brought === 'mask' && !pictures.includes('init_image')) return 'takes no mask without an init_image';
+  if (takes.includes(brought)) return null;
+  const [least] = BROUGHT.filter((one) => takes.includes(one));
+  if (least === undefined || BROUGHT.indexOf(least) < BROUGHT.indexOf(brought))
+    return `takes no ${brought} for this model`;
+  return `needs ${least === 'mask' ? 'a mask' : 'an init_image'} for this model`;
 }
 
 export const dataUrl = ({ bytes, mediaType }: Picture): string =>

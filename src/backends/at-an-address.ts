@@ -3,9 +3,7 @@
 
 import { z } from 'zod';
 import { MODERATED, PENNILESS, readReply, refusedPoll, refusedSubmit, told } from './answered.ts';
-import { refuseLoras } from './asked.ts';
-import { Refusal } from './backend.ts';
-import type { Order, Provider, Reply } from './provider.ts';
+import type { Provider, Reply } from './provider.ts';
 
 const Begun = z.object({ id: z.string().regex(/^[\w-]{1,100}$/) });
 
@@ -34,11 +32,4 @@ function explained({ status, body }: Reply, field: string) {
   if (status !== 400 || typeof sentence !== 'string') return null;
   if (MODERATED.test(sentence)) return told('policy_block');
   return PENNILESS.test(sentence) ? told('provider_balance') : null;
-}
-
-/** Throws Refusal for what would make another clip or picture if it were left out. */
-export function refuseBeyondFrames({ job, params, mask }: Order): void {
-  refuseLoras(params);
-  if (mask !== null) throw new Refusal('unsupported_input', 'The provider takes no mask.');
-  if (job.kind === 'audio') throw new Refusal('unsupported_input', 'The provider is asked for no sound here.');
 }

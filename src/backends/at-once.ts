@@ -3,19 +3,7 @@
 
 import { type Failure, failure } from '../domain/failure.ts';
 import { refusedSubmit, told } from './answered.ts';
-import { refuseLoras } from './asked.ts';
-import { Refusal } from './backend.ts';
 import type { Order, Picture, Reply } from './provider.ts';
-
-/** Throws Refusal for what would make another picture if it were left out, and for anything but pictures. */
-export function refuseBeyond(order: Order, takes: { readonly initImage: boolean; readonly mask: boolean }): void {
-  if (order.job.kind !== 'image') throw new Refusal('unsupported_input', 'The provider makes pictures only.');
-  refuseLoras(order.params);
-  if (order.initImage !== null && !takes.initImage)
-    throw new Refusal('unsupported_input', 'The provider takes no init_image for this model.');
-  if (order.mask !== null && (!takes.mask || order.initImage === null))
-    throw new Refusal('unsupported_input', 'The provider takes no such mask for this model.');
-}
 
 /** By its status alone. */
 export function refusedAtOnce(reply: Reply): Failure {

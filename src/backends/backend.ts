@@ -18,7 +18,7 @@ import type { Readable } from 'node:stream';
 import { type Failure, GatewayError } from '../domain/failure.ts';
 import type { RemoteRef } from '../domain/generation.ts';
 import type { BackendKind, Kind, Recipe, Route } from '../domain/model.ts';
-import type { NodeReport, NodeSpec } from '../domain/node.ts';
+import type { Given, NodeReport, NodeSpec } from '../domain/node.ts';
 import type { Params } from '../domain/params.ts';
 import type { Bytes, GenerationId } from '../domain/units.ts';
 import type { System } from '../system/system.ts';
@@ -87,6 +87,8 @@ export interface Connection {
   resume(job: Job, remote: RemoteRef, signal: AbortSignal): AsyncIterable<RunEvent>;
   /** Makes sure the node is not working on it, whatever its state. Resolves when that is so, or throws. Never touches another's work. */
   cancel(remote: RemoteRef, signal: AbortSignal): Promise<void>;
+  /** Why it never serves this route with what is given, in words that follow its name; null or absent: it may. */
+  refuses?(route: Route, given: Given): string | null;
   /** Does a run's slot-worth of work survive a gateway restart (so that `resume` can succeed)? False while only a probe could tell. */
   readonly resumable: boolean;
   /** What was begun costs money whether we fetch it or not: it is never begun again for a failure of ours. */

@@ -3,7 +3,7 @@
 // fetching without the key: files.ts) is put together in account.ts; an adapter says only what is its own.
 
 import type { Failure } from '../domain/failure.ts';
-import type { HostedBackend } from '../domain/model.ts';
+import type { HostedBackend, Kind } from '../domain/model.ts';
 import type { Params } from '../domain/params.ts';
 import type { Json, Millis } from '../domain/units.ts';
 import type { Job } from './backend.ts';
@@ -78,8 +78,12 @@ export type Outcome =
   /** The answer lies elsewhere. */
   | { readonly state: 'ask'; readonly call: Call };
 
+/** What a request may bring besides its parameters: nothing, a picture, or a picture with a mask. */
+export type Brought = 'prompt' | 'init_image' | 'mask';
+
 export interface Provider {
   readonly kind: HostedBackend;
+  readonly makes: readonly Kind[];
   /** Without trailing slash, with its version where all paths share one. */
   readonly baseUrl: string;
   /** Hosts (and all below them) that may be asked besides the base's own, over https and with the key; only while the base is one of them. */
@@ -93,7 +97,9 @@ export interface Provider {
   headers(token: string): Readonly<Record<string, string>>;
   /** Pictures one call can make of this model. */
   most(remote: string): number;
-  /** Throws Refusal('unsupported_input') for what it cannot take; what it ignores becomes a warning. */
+  /** What this model can be asked with. None of them takes LoRAs. Nothing else reaches `submit`. */
+  takes(remote: string): readonly Brought[];
+  /** Throws Refusal('unsupported_input') for what else it cannot take; what it ignores becomes a warning. */
   submit(
     order: Order,
   ):

@@ -1,6 +1,7 @@
 // A node: a place that can run a generation, a box of the studio or an account at a hosted provider. Spec = what the operator wrote, Report = what the last probe saw,
 // View = what placement may look at.
 
+import type { Lane } from './lane.ts';
 import type { BackendKind, Route } from './model.ts';
 import { normalizeModelName } from './model.ts';
 import type { Bytes, Millis, NodeId } from './units.ts';
@@ -65,6 +66,13 @@ export interface Gone {
   readonly due: boolean;
 }
 
+/** What a request brings besides its parameters. */
+export interface Given {
+  readonly pictures: Lane['pictures'];
+  /** Their names. */
+  readonly loras: readonly string[];
+}
+
 /** A node as placement sees it, at one moment. */
 export interface NodeView {
   readonly id: NodeId;
@@ -79,6 +87,8 @@ export interface NodeView {
   /** What an account said of a route's model when it was last asked for it: it no longer has that. Null: nothing of the kind. */
   readonly gone?: (route: Route) => Gone | null;
   readonly report: NodeReport | null;
+  /** Why it never serves this route with what is given, whatever its health; null or absent: it may. */
+  readonly refuses?: (route: Route, given: Given) => string | null;
   /** Attempts that may start now. */
   readonly freeSlots: number;
   /** Residency keys in least-recently-used order (last = newest). */

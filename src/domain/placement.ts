@@ -26,6 +26,8 @@ export interface RouteNeeds {
   readonly classes: readonly string[];
   /** Model files its workflow names itself: [class_type, input, file]. */
   readonly files: readonly (readonly [classType: string, input: string, file: string])[];
+  /** The input pictures it is to take. Absent: asked about no request in particular. */
+  readonly pictures?: Lane['pictures'];
 }
 
 /** A lane as placement sees it: its head, and how much waits behind it. */
@@ -59,9 +61,20 @@ export interface Question {
   readonly policy: Policy;
 }
 
+/** Why a node never serves a route with this, whatever its health and its files; null when it may. */
+export function barred(
+  node: NodeView,
+  { route, pictures }: Pick<RouteNeeds, 'route' | 'pictures'>,
+  loras: readonly string[],
+): string | null {
+  if (!matches(node, route)) return 'is of another kind or lacks a label';
+  return pictures === undefined ? null : (node.refuses?.(route, { pictures, loras }) ?? null);
+}
+
 /** Why a node cannot serve a route now; null when it can. The order of checks is the order people care about. */
 export function obstacle(node: NodeView, needs: RouteNeeds, loras: readonly string[] = []): string | null {
-  if (!matches(node, needs.route)) return 'is of another kind or lacks a label';
+  const bar = barred(node, needs, loras);
+  if (bar !== null) return bar;
   if (node.status !== 'online') return `is ${node.status}`;
   const { report } = node;
   if (report === null) return 'has not been probed yet';
@@ -118,7 +131,7 @@ export function hasLora(node: NodeView, wanted: string): boolean {
 }
 
 /** The first route of a lane that this node can serve now. */
-export function routeOn(node: NodeView, lane: LaneView): RouteNeeds | undefined {
+function routeOn(node: NodeView, lane: LaneView): RouteNeeds | undefined {
   return lane.routes.find((needs) => obstacle(node, needs, lane.lane.loras) === null);
 }
 

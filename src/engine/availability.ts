@@ -4,8 +4,8 @@ import { type Catalog, findModel, recipeFor, routesFor, type Snapshot } from '..
 import { GatewayError } from '../domain/failure.ts';
 import type { Lane } from '../domain/lane.ts';
 import { isHosted, type Model, type Route, retiredText } from '../domain/model.ts';
-import { matches, type NodeView } from '../domain/node.ts';
-import { hasLost, obstacle, type RouteNeeds } from '../domain/placement.ts';
+import { type Given, matches, type NodeView } from '../domain/node.ts';
+import { barred, hasLost, obstacle, type RouteNeeds } from '../domain/placement.ts';
 import type { Millis } from '../domain/units.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { equivalents } from './fallback.ts';
@@ -43,7 +43,7 @@ function workedOut({ current }: Catalog, model: Model, pictures: Lane['pictures'
   const given = { initImage: pictures.includes('init_image') ? {} : null, mask: pictures.includes('mask') ? {} : null };
   const needs = routesFor(current, model, given).map((route) => {
     const recipe = recipeFor(current, route, given);
-    return { route, classes: recipe?.classes ?? [], files: recipe?.files ?? [] };
+    return { route, classes: recipe?.classes ?? [], files: recipe?.files ?? [], pictures };
   });
   mine.set(key, needs);
   return needs;
@@ -68,6 +68,18 @@ const kinOf = (fleet: Fleet, routes: readonly Route[]): readonly (readonly [Node
 export const overText = (model: Model): string =>
   `${model.id} ${model.retired === true ? retiredText(model) : 'is no longer offered by its provider'}`;
 
+/** Why nothing configured could ever serve it with what is given, whatever its health and files; null where something could. */
+export function whyNever(catalog: Catalog, fleet: Fleet, model: Model, { pictures, loras }: Given): string | null {
+  const reasons = needsOf(catalog, model, pictures).flatMap((needs) =>
+    fleet
+      .views()
+      .filter((n) => matches(n, needs.route))
+      .map((n) => ({ id: n.id, why: barred(n, needs, loras) })),
+  );
+  if (reasons.length === 0 || reasons.some(({ why }) => why === null)) return null;
+  return [...new Set(reasons.map(({ id, why }) => `${id} ${why}`))].join('; ');
+}
+
 function whyNot(fleet: Fleet, needs: RouteNeeds, nodes: readonly NodeView[]): string | null {
   const { route } = needs;
   const kin = nodes.filter((n) => matches(n, route));
@@ -91,12 +103,15 @@ function setAside(fleet: Fleet, { id }: NodeView): string {
   return `takes nothing for now: ${why.replace(/\.$/, '')}`;
 }
 
-/** Every route once, whatever pictures it wants. */
+/** Every route once, whatever pictures it wants: none in particular. */
 function allNeeds(catalog: Catalog, model: Model): readonly RouteNeeds[] {
   const every = ([[], ['init_image'], ['init_image', 'mask']] as const).flatMap((pictures) =>
     workedOut(catalog, model, pictures),
   );
-  return model.routes.flatMap((route) => every.find((needs) => needs.route === route) ?? []);
+  return model.routes.flatMap((route) => {
+    const needs = every.find((one) => one.route === route);
+    return needs === undefined ? [] : [{ route, classes: needs.classes, files: needs.files }];
+  });
 }
 
 export function viewModel(catalog: Catalog, fleet: Fleet, model: Model): ModelView {

@@ -6,8 +6,7 @@ import type { QueueReason } from '../contract/generations.ts';
 import type { Generation } from '../domain/generation.ts';
 import { laneOf } from '../domain/lane.ts';
 import { residencyKey } from '../domain/model.ts';
-import { matches } from '../domain/node.ts';
-import { obstacle } from '../domain/placement.ts';
+import { barred, obstacle } from '../domain/placement.ts';
 import type { Millis } from '../domain/units.ts';
 import { needsOf } from './availability.ts';
 import type { Rooms } from './rooms.ts';
@@ -25,15 +24,15 @@ export function createOutlook({ fleet, catalog }: Pick<Rooms, 'fleet' | 'catalog
 
   return {
     standing(g) {
-      const { model: id, pictures } = laneOf(g);
-      const key = [id, ...pictures].join(' ');
+      const { model: id, pictures, loras } = laneOf(g);
+      const key = JSON.stringify([id, pictures, loras]);
       const known = stands.get(key);
       if (known) return known;
       const model = findModel(catalog.current, id);
       const needs = model ? needsOf(catalog, model, pictures) : [];
-      const kin = fleet.views().filter((n) => needs.some((r) => matches(n, r.route)));
+      const kin = fleet.views().filter((n) => needs.some((r) => barred(n, r, loras) === null));
       const online = kin.filter((n) => n.status === 'online');
-      const ready = online.filter((n) => needs.some((r) => obstacle(n, r) === null));
+      const ready = online.filter((n) => needs.some((r) => obstacle(n, r, loras) === null));
       const able = ready.length;
       const setAside = kin.some((n) => n.setAside === true);
       const reason: QueueReason =

@@ -6,15 +6,17 @@ import type { GenerationRequest } from '../contract/generations.ts';
 import type { Caller } from '../domain/caller.ts';
 import { type Detail, GatewayError } from '../domain/failure.ts';
 import type { Generation } from '../domain/generation.ts';
+import { laneOf } from '../domain/lane.ts';
 import type { Model } from '../domain/model.ts';
+import type { NodeView } from '../domain/node.ts';
 import { DRAWN_SEED_LIMIT, type Params } from '../domain/params.ts';
-import { hasLora } from '../domain/placement.ts';
+import { barred, hasLora } from '../domain/placement.ts';
 import { quote } from '../domain/price.ts';
 import { type Millis, toCredits, toMillicredits } from '../domain/units.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Credits } from '../store/store.ts';
-import { isOver, modelNamed, overText, servable } from './availability.ts';
-import { equivalents } from './fallback.ts';
+import { isOver, modelNamed, overText, servable, whyNever } from './availability.ts';
+import { equivalents, servedBy } from './fallback.ts';
 import { refuseUrl, resolveInput } from './inputs.ts';
 import type { Rooms } from './rooms.ts';
 
@@ -70,7 +72,7 @@ export async function draftOf(
       `This costs up to ${toCredits(price.reserve)} credits, more than max_credits ${toCredits(maxCredits)}.`,
     );
   }
-  return {
+  const draft: Generation = {
     id: `gen_${system.random.ulid(now)}`,
     workspaceId: caller.workspace.id,
     keyId: caller.key.id,
@@ -102,6 +104,20 @@ export async function draftOf(
     charged: 0,
     state: { status: 'queued', attempt: 1, notBefore: 0 },
   };
+  refuseUnservable(rooms, model, draft);
+  return draft;
+}
+
+/** Refused where neither the model nor what may stand in for it could ever be asked with these pictures and LoRAs. */
+function refuseUnservable({ catalog, fleet }: Rooms, model: Model, draft: Generation): void {
+  const { pictures, loras } = laneOf(draft);
+  const others = draft.fallback === 'model' ? equivalents(catalog, model) : [];
+  const able = [model, ...others.filter((m) => servedBy(draft, m) !== null && servable(fleet, m))];
+  const reasons = able.map((m) => whyNever(catalog, fleet, m, { pictures, loras }));
+  if (reasons.includes(null)) return;
+  const path = loras.length > 0 ? 'loras' : (pictures.at(-1) ?? 'init_image');
+  const message = `${model.id} cannot be made like this here: ${reasons[0]}.`;
+  throw new GatewayError('unsupported_input', message, { details: [{ path, message }] });
 }
 
 /**
@@ -181,9 +197,9 @@ function permit({ key }: Caller, model: Model): void {
 /** A LoRA that no online node has is refused; with nobody online to ask it is accepted with a warning. */
 function checkLoras({ fleet }: Rooms, model: Model, params: Params): readonly string[] {
   if (params.loras.length === 0) return [];
-  const online = fleet
-    .views()
-    .filter((n) => n.status === 'online' && n.report !== null && model.routes.some((r) => r.backend === n.kind));
+  const names = params.loras.map(({ name }) => name);
+  const takes = (n: NodeView) => model.routes.some((route) => barred(n, { route, pictures: [] }, names) === null);
+  const online = fleet.views().filter((n) => n.status === 'online' && n.report !== null && takes(n));
   if (online.length === 0)
     return ['No node is online to check the LoRAs against; the generation waits for one that has them.'];
   const details: Detail[] = params.loras.flatMap((lora, i) =>

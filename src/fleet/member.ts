@@ -193,9 +193,8 @@ function blame(spec: NodeSpec, body: Body, why: Failure, key: string): void {
 }
 
 function viewOf(
-  spec: NodeSpec,
+  { spec, connection, timings }: MemberOptions,
   { residency, slots, watch, breaker, departed, posture }: Body,
-  timings: Timings,
 ): NodeView {
   const { status, free, limited } = posture();
   return {
@@ -208,6 +207,7 @@ function viewOf(
     limited,
     gone: (route) => departed.of(residencyKey(route)),
     report: watch.health.report,
+    ...(connection.refuses && { refuses: connection.refuses }),
     freeSlots: free,
     resident: residency.keys(slots.rendering()),
     capacity: residency.capacity,
@@ -268,7 +268,7 @@ export function createMember(options: MemberOptions): Member {
         openedBy,
       };
     },
-    view: () => viewOf(spec, body, timings),
+    view: () => viewOf(options, body),
     acquire: (work) => (retired || body.posture().free === 0 ? null : take(work)),
     adopt: take,
     learned({ residency: key, warm, renderMs, failure }) {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Meters } from '../../src/domain/meters.ts';
+import type { Given } from '../../src/domain/node.ts';
 import { DEFAULT_POLICY, type LaneView, obstacle, place } from '../../src/domain/placement.ts';
 import { lane, node, route } from './given.ts';
 
@@ -162,6 +163,19 @@ describe('routes where money is spent', () => {
     }
     const bare = node('rack-1', { report: { ...node('x').report, checkpoints: [] } as never });
     expect(ask([waiting([box, hosted])], [bare, account()])?.node).toBe('replicate');
+  });
+  it('goes to no account whose model never takes what is given, nor waits for it', () => {
+    const refuses = (_: unknown, { pictures, loras }: Given) =>
+      pictures.length + loras.length > 0 ? 'takes no pictures' : null;
+    const picky = account('replicate', { refuses });
+    const pictured = (routes: LaneView['routes']) =>
+      waiting(routes.map((one) => ({ ...one, pictures: ['init_image'] as const })));
+    const down = node('rack-1', { status: 'offline' });
+    expect(ask([pictured([box, hosted])], [down, picky])).toBeNull();
+    const plain = waiting([box, { ...hosted, pictures: [] }]);
+    expect(ask([{ ...plain, lane: { ...plain.lane, loras: ['ink'] } }], [down, picky])).toBeNull();
+    expect(ask([plain], [down, picky])?.node).toBe('replicate');
+    expect(ask([pictured([hosted, box])], [node('rack-1'), { ...picky, freeSlots: 0 }])?.node).toBe('rack-1');
   });
   it('overflows to the account once it has waited longer than is tolerated', () => {
     const nodes = [node('rack-1', { freeSlots: 0 }), account()];

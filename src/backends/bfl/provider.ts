@@ -4,8 +4,7 @@
 
 import { z } from 'zod';
 import { mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import { leftOut, nearestRatio, notThatShape, refuseLoras, sizeOf } from '../asked.ts';
-import { Refusal } from '../backend.ts';
+import { leftOut, nearestRatio, notThatShape, sizeOf } from '../asked.ts';
 import type { Order, Outcome, Provider, Reply } from '../provider.ts';
 import { fitted, type Model, modelOf, within } from './models.ts';
 
@@ -21,6 +20,7 @@ const Polled = z.object({
 
 export const bfl: Provider = {
   kind: 'bfl',
+  makes: ['image'],
   baseUrl: 'https://api.bfl.ai',
   apiHosts: ['bfl.ai'],
   fileHosts: ['bfl.ai', 'bfldeliverysc.blob.core.windows.net', 'bfldeliveryprod.blob.core.windows.net'],
@@ -28,9 +28,14 @@ export const bfl: Provider = {
   pollMs: [500, 3_000],
   headers: (token) => ({ 'x-key': token }),
   most: () => 1,
+  takes(remote) {
+    const { picture, mask } = modelOf(remote);
+    return picture === 'image'
+      ? ['init_image', 'mask']
+      : ['prompt', 'init_image', ...(mask ? (['mask'] as const) : [])];
+  },
   submit(order) {
     const model = modelOf(order.remote);
-    refuseBeyond(order, model);
     const { fields, warnings } = bodyOf(order, model);
     const path = `/v1/${encodeURIComponent(order.remote)}`;
     return { call: { method: 'POST', path, json: fields }, warnings };
@@ -46,15 +51,6 @@ export const bfl: Provider = {
   polled: (reply, { id }) => outcomeOf(reply, id),
   refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply) : refusedSubmit(reply)),
 };
-
-function refuseBeyond({ job, params, initImage, mask, remote }: Order, model: Model): void {
-  if (job.kind !== 'image') throw new Refusal('unsupported_input', 'The provider makes pictures only.');
-  refuseLoras(params);
-  if (mask !== null && !model.mask)
-    throw new Refusal('unsupported_input', 'The provider takes no mask for this model.');
-  if (model.picture === 'image' && initImage === null)
-    throw new Refusal('unsupported_input', `${remote} paints on a picture; give it an init_image.`);
-}
 
 function bodyOf({ params, seed, initImage, mask }: Order, model: Model) {
   const { prompt, steps, guidance, strength } = params;

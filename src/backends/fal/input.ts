@@ -1,7 +1,7 @@
 // What was asked for, as the input of a model at fal. Pure. The queue takes any body and the model complains later, when
 // it may have been paid: so nothing is sent that the model is known not to take.
 
-import { dataUrl, leftOut, nearest, nearestRatio, notThatShape, refuseLoras, sizeOf } from '../asked.ts';
+import { dataUrl, leftOut, nearest, nearestRatio, notThatShape, sizeOf } from '../asked.ts';
 import type { Order } from '../provider.ts';
 import type { Family } from './models.ts';
 
@@ -12,7 +12,6 @@ export function inputOf(
   family: Family,
 ): { readonly fields: Fields; readonly warnings: readonly string[] } {
   const { params, seed, n, initImage, mask } = order;
-  refuseLoras(params);
   const size = sizeFields(order, family);
   const steps = ranged(params.steps, family.steps);
   const guidance = ranged(params.guidance, family.guidance);

@@ -1,8 +1,7 @@
 // The inputs of the models at fal, by endpoint. The endpoint itself says what is done: input pictures and masks have
 // endpoints of their own below the model's. What is not named here gets what nearly every model takes.
 
-import { Refusal } from '../backend.ts';
-import type { Order } from '../provider.ts';
+import type { Brought, Order } from '../provider.ts';
 
 interface Range {
   readonly least: number;
@@ -78,25 +77,23 @@ export const familyOf = (remote: string): Family => FAMILIES.find(({ names }) =>
 /** Endpoints that take an input picture under the model's own name. */
 const ON_PICTURES = /\/(image-to-image|image-to-video|inpainting|edit|remix|redux|kontext(\/.+)?)$/;
 
-/** The endpoint for what is asked. Throws Refusal where there is none. */
-export function endpointOf({ remote, initImage, mask }: Order): string {
-  const { image, mask: masked } = familyOf(remote);
-  if (ON_PICTURES.test(remote)) {
-    if (initImage === null)
-      throw new Refusal('unsupported_input', 'The model works on a picture; give it an init_image.');
-    if (mask !== null && !remote.endsWith('/inpainting')) throw noMask();
-    return remote;
-  }
-  if (mask !== null) {
-    if (masked === undefined) throw noMask();
-    return `${remote}/${masked}`;
-  }
-  if (initImage === null) return remote;
-  if (image === undefined) throw new Refusal('unsupported_input', 'The provider takes no init_image for this model.');
-  return `${remote}/${image}`;
+export function takenBy(remote: string): readonly Brought[] {
+  if (remote.endsWith('/inpainting')) return ['mask'];
+  if (ON_PICTURES.test(remote)) return ['init_image'];
+  const { image, mask } = familyOf(remote);
+  return [
+    'prompt',
+    ...(image === undefined ? [] : (['init_image'] as const)),
+    ...(mask === undefined ? [] : (['mask'] as const)),
+  ];
 }
 
-const noMask = () => new Refusal('unsupported_input', 'The provider takes no mask for this model.');
+/** The endpoint for what is asked, of what the model takes. */
+export function endpointOf({ remote, initImage, mask }: Order): string {
+  if (initImage === null || ON_PICTURES.test(remote)) return remote;
+  const { image, mask: masked } = familyOf(remote);
+  return `${remote}/${mask === null ? image : masked}`;
+}
 
 /** Requests are asked after at the app, whatever path below it they were sent to. */
 export function appOf(remote: string): string {

@@ -7,7 +7,7 @@ import { type Failure, failure } from '../../domain/failure.ts';
 import { isModerated, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
 import type { Call, Outcome, Provider, Reference, Reply } from '../provider.ts';
 import { inputOf } from './input.ts';
-import { appOf, endpointOf, familyOf } from './models.ts';
+import { appOf, endpointOf, familyOf, takenBy } from './models.ts';
 
 const Begun = z.object({ request_id: z.string().min(1) });
 const Status = z.object({
@@ -35,12 +35,14 @@ const at = ({ app, id }: Reference): string => `/${String(app)}/requests/${encod
 
 export const fal: Provider = {
   kind: 'fal',
+  makes: ['image', 'video', 'audio'],
   baseUrl: 'https://queue.fal.run',
   fileHosts: ['fal.media', 'fal.run', 'fal.ai'],
   answerMs: 60_000,
   pollMs: [500, 3_000],
   headers: (token) => ({ authorization: `Key ${token}` }),
   most: (remote) => familyOf(remote).most,
+  takes: takenBy,
   submit(order) {
     const endpoint = endpointOf(order);
     const { fields, warnings } = inputOf(order, familyOf(order.remote));

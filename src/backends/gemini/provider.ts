@@ -4,7 +4,6 @@
 import { z } from 'zod';
 import { readReply, told } from '../answered.ts';
 import { leftOut, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
-import { refuseBeyond } from '../at-once.ts';
 import type { Outcome, Picture, Provider } from '../provider.ts';
 import { refusedBy } from './refusals.ts';
 
@@ -41,15 +40,16 @@ const Answer = z.object({
 /** An account at Google's Gemini API. */
 export const gemini: Provider = {
   kind: 'gemini',
+  makes: ['image'],
   baseUrl: 'https://generativelanguage.googleapis.com',
   fileHosts: [],
   answerMs: 5 * 60_000,
   pollMs: [1_000, 5_000],
   headers: (token) => ({ 'x-goog-api-key': token }),
   most: () => 1,
+  takes: () => ['prompt', 'init_image'],
   submit(order) {
     const { params, remote, initImage } = order;
-    refuseBeyond(order, { initImage: true, mask: false });
     const size = sizeOf(params);
     const shape = size === null ? null : nearestRatio(size, RATIOS);
     const imageConfig = size === null || shape === null ? {} : { aspectRatio: shape.ratio, ...sizeClass(remote, size) };

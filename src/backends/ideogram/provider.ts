@@ -3,8 +3,7 @@
 
 import { z } from 'zod';
 import { MODERATED, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import { leftOut, notThatShape, refuseLoras, sizeOf } from '../asked.ts';
-import { Refusal } from '../backend.ts';
+import { leftOut, notThatShape, sizeOf } from '../asked.ts';
 import type { Order, Outcome, Provider, Reply } from '../provider.ts';
 import { blackMask, takenPicture } from './pictures.ts';
 import { type Family, familyOf, spellSize } from './sizes.ts';
@@ -25,6 +24,7 @@ const Trouble = z.object({ error: z.string().optional(), reject_reason: z.string
 
 export const ideogram: Provider = {
   kind: 'ideogram',
+  makes: ['image'],
   baseUrl: 'https://api.ideogram.ai',
   fileHosts: ['ideogram.ai'],
   answerMs: 60_000,
@@ -32,8 +32,16 @@ export const ideogram: Provider = {
   headers: (token) => ({ 'api-key': token }),
   most: () => MAX_IMAGES,
 
+  takes(remote) {
+    const { fromPicture, fromMask } = familyOf(remote);
+    return [
+      'prompt',
+      ...(fromPicture === null ? [] : (['init_image'] as const)),
+      ...(fromMask === null ? [] : (['mask'] as const)),
+    ];
+  },
+
   async submit(order) {
-    refuseLoras(order.params);
     const family = familyOf(order.remote);
     const { action, ignored } = actionOf(order, family);
     const fields: Record<string, string | number | boolean> = {
@@ -83,17 +91,12 @@ type Action = 'generate' | 'remix' | 'inpaint' | 'precise-edit';
 
 /** Which of the model's paths serves the order, and what that path takes no notice of. */
 function actionOf(
-  { initImage, mask, remote }: Order,
+  { initImage, mask }: Order,
   family: Family,
 ): { readonly action: Action; readonly ignored: readonly ('negativePrompt' | 'strength')[] } {
   const plain: readonly 'negativePrompt'[] = family.negative ? [] : ['negativePrompt'];
-  if (initImage === null) {
-    if (mask !== null) throw new Refusal('unsupported_input', 'A mask needs a picture to paint on.');
-    return { action: 'generate', ignored: plain };
-  }
   const action = mask === null ? family.fromPicture : family.fromMask;
-  if (action === null)
-    throw new Refusal('unsupported_input', `${remote} takes no ${mask === null ? 'init_image' : 'mask'}.`);
+  if (initImage === null || action === null) return { action: 'generate', ignored: plain };
   return { action, ignored: action === 'remix' ? plain : ['negativePrompt', 'strength'] };
 }
 

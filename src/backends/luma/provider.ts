@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { MODERATED, mustBeAbout, readReply, told } from '../answered.ts';
 import { LENGTH_INPUTS, leftOut, lengthOf, nearest, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
-import { keptAt, refuseBeyondFrames, refusedInWords } from '../at-an-address.ts';
+import { keptAt, refusedInWords } from '../at-an-address.ts';
 import { Refusal } from '../backend.ts';
 import type { Call, Order, Outcome, Provider } from '../provider.ts';
 
@@ -24,15 +24,16 @@ const Generation = z.object({
 
 export const luma: Provider = {
   kind: 'luma',
+  makes: ['image', 'video'],
   baseUrl: 'https://api.lumalabs.ai/dream-machine/v1',
   fileHosts: ['lumalabs.ai', 'cdn-luma.com'],
   answerMs: 60_000,
   pollMs: [2000, 8000],
   headers: (token) => ({ authorization: `Bearer ${token}` }),
   most: () => 1,
+  takes: () => ['prompt', 'init_image'],
 
   submit(order) {
-    refuseBeyondFrames(order);
     return order.job.kind === 'video' ? clip(order) : picture(order);
   },
 

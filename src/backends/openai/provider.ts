@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { readReply, told } from '../answered.ts';
 import { leftOut } from '../asked.ts';
-import { inputsOf, refuseBeyond, refusedAtOnce } from '../at-once.ts';
+import { inputsOf, refusedAtOnce } from '../at-once.ts';
 import type { Order, Provider, Result } from '../provider.ts';
 import { editForm } from './edit.ts';
 import { spellSize } from './size.ts';
@@ -41,15 +41,16 @@ const DATA_URL = /^data:[^,]*;base64,/;
 /** An account at OpenAI, or a server that imitates it (by `base_url`). */
 export const openai: Provider = {
   kind: 'openai',
+  makes: ['image'],
   baseUrl: 'https://api.openai.com/v1',
   fileHosts: [],
   answerMs: 15 * 60_000,
   pollMs: [1_000, 5_000],
   headers: (token): Record<string, string> => (token === '' ? {} : { authorization: `Bearer ${token}` }),
   most: () => 8,
+  takes: () => ['prompt', 'init_image', 'mask'],
   async submit(order) {
     const { params, remote, initImage, mask } = order;
-    refuseBeyond(order, { initImage: true, mask: true });
     const own = OWN.test(remote);
     const { size, warnings } = spellSize(remote, params, own);
     const inputs = initImage === null ? INPUTS : CHANGE_INPUTS;

@@ -1,7 +1,7 @@
 // What was asked for, as the input of a model at Replicate. Pure and repeatable: the same input is what a prediction whose
 // answer was lost is known by.
 
-import { leftOut, nearestRatio, notThatShape, refuseLoras, type Size, sizeOf } from '../asked.ts';
+import { dataUrl, leftOut, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
 import { Refusal } from '../backend.ts';
 import type { Order, Picture } from '../provider.ts';
 import type { Family, Sizing } from './models.ts';
@@ -17,7 +17,6 @@ const MAX_PICTURE_BYTES = 7_000_000;
 const MEGAPIXEL = 1024 * 1024;
 
 export function inputOf(order: Order, family: Family): Said {
-  refuseBeyond(order, family);
   const { params, n, seed, initImage, mask } = order;
   const { repaint } = family;
   const given = initImage !== null;
@@ -29,8 +28,8 @@ export function inputOf(order: Order, family: Family): Said {
     plain(family.negative && params.negativePrompt ? { negative_prompt: params.negativePrompt } : {}),
     ranged('steps', params.steps, family.steps),
     ranged('guidance', params.guidance, family.guidance),
-    plain(given && family.picture ? { [family.picture]: dataUrl(initImage) } : {}),
-    plain(mask === null ? {} : { mask: dataUrl(mask) }),
+    plain(given && family.picture ? { [family.picture]: inlined(initImage) } : {}),
+    plain(mask === null ? {} : { mask: inlined(mask) }),
     plain(
       given && repaint && params.strength !== null
         ? { [repaint.key]: repaint.kept ? 1 - params.strength : params.strength }
@@ -46,20 +45,10 @@ export function inputOf(order: Order, family: Family): Said {
 
 const plain = (fields: Fields): Said => ({ fields, warnings: [] });
 
-function refuseBeyond({ params, initImage, mask }: Order, family: Family): void {
-  refuseLoras(params);
-  if (initImage !== null && family.picture === undefined)
-    throw new Refusal('unsupported_input', 'The provider takes no init_image for this model.');
-  if (mask !== null && !family.mask)
-    throw new Refusal('unsupported_input', 'The provider takes no mask for this model.');
-  if (family.needsPicture && initImage === null)
-    throw new Refusal('unsupported_input', 'The model paints on a picture; give it an init_image.');
-}
-
-function dataUrl({ bytes, mediaType }: Picture): string {
-  if (bytes.length > MAX_PICTURE_BYTES)
+function inlined(picture: Picture): string {
+  if (picture.bytes.length > MAX_PICTURE_BYTES)
     throw new Refusal('unsupported_input', 'The provider takes input pictures of up to 7 MB.');
-  return `data:${mediaType};base64,${bytes.toString('base64')}`;
+  return dataUrl(picture);
 }
 
 function ranged(name: string, wanted: number | null, range: Family['steps']): Said {

@@ -2,7 +2,7 @@
 // taken for an official model, which knows little more than a prompt, or, where a version is named, for one that takes
 // what SDXL does.
 
-import type { Order } from '../provider.ts';
+import type { Brought, Order } from '../provider.ts';
 
 interface Range {
   readonly key: string;
@@ -139,6 +139,14 @@ const OFFICIAL: Family = {
 export function familyOf(remote: string): Family {
   const { name, version } = partsOf(remote);
   return FAMILIES.find(({ names }) => names.test(name)) ?? (version === null ? OFFICIAL : SDXL_LIKE);
+}
+
+export function takenBy({ picture, mask, needsPicture }: Family): readonly Brought[] {
+  return [
+    ...(needsPicture ? [] : (['prompt'] as const)),
+    ...(picture === undefined ? [] : (['init_image'] as const)),
+    ...(mask ? (['mask'] as const) : []),
+  ];
 }
 
 /** `owner/name`, `owner/name:version`, `version` or `deployments/owner/name`. */

@@ -7,7 +7,7 @@ import { type Failure, failure } from '../../domain/failure.ts';
 import { mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
 import type { Order, Outcome, Provider, Reference, Reply } from '../provider.ts';
 import { inputOf } from './input.ts';
-import { creationOf, familyOf, partsOf } from './models.ts';
+import { creationOf, familyOf, partsOf, takenBy } from './models.ts';
 
 const Links = z.union([z.url(), z.array(z.url())]).nullish();
 const Prediction = z.object({
@@ -35,12 +35,14 @@ const at = ({ id }: Reference): string => `/predictions/${encodeURIComponent(Str
 
 export const replicate: Provider = {
   kind: 'replicate',
+  makes: ['image', 'video', 'audio'],
   baseUrl: 'https://api.replicate.com/v1',
   fileHosts: ['replicate.delivery'],
   answerMs: 60_000,
   pollMs: [500, 3_000],
   headers: (token) => ({ authorization: `Bearer ${token}` }),
   most: (remote) => familyOf(remote).most,
+  takes: (remote) => takenBy(familyOf(remote)),
   submit(order) {
     const { fields: input, warnings } = inputOf(order, familyOf(order.remote));
     const { path, more } = creationOf(order);

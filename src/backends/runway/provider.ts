@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { mustBeAbout, readReply, told } from '../answered.ts';
 import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, sizeOf } from '../asked.ts';
-import { keptAt, refuseBeyondFrames, refusedInWords } from '../at-an-address.ts';
+import { keptAt, refusedInWords } from '../at-an-address.ts';
 import type { Call, Order, Outcome, Provider } from '../provider.ts';
 import { abilitiesOf, ratioFor } from './models.ts';
 import { pictureUri } from './pictures.ts';
@@ -24,6 +24,7 @@ const Task = z.object({
 
 export const runway: Provider = {
   kind: 'runway',
+  makes: ['image', 'video'],
   baseUrl: 'https://api.dev.runwayml.com',
   /** Results lie at a content network, whose addresses are not promised; they are fetched without the key. */
   fileHosts: ['runwayml.com', 'cloudfront.net'],
@@ -32,9 +33,9 @@ export const runway: Provider = {
   pollMs: [6000, 15_000],
   headers: (token) => ({ authorization: `Bearer ${token}`, 'x-runway-version': VERSION }),
   most: () => 1,
+  takes: () => ['prompt', 'init_image'],
 
   async submit(order) {
-    refuseBeyondFrames(order);
     return order.job.kind === 'video' ? clip(order) : picture(order);
   },
 

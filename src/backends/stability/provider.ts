@@ -4,8 +4,7 @@
 import { z } from 'zod';
 import { readReply, told } from '../answered.ts';
 import { leftOut, nearestRatio, notThatShape, sizeOf } from '../asked.ts';
-import { blobOf, endingOf, inputsOf, refuseBeyond, refusedAtOnce } from '../at-once.ts';
-import { Refusal } from '../backend.ts';
+import { blobOf, endingOf, inputsOf, refusedAtOnce } from '../at-once.ts';
 import type { Order, Provider } from '../provider.ts';
 
 const RATIOS = ['21:9', '16:9', '3:2', '5:4', '1:1', '4:5', '2:3', '9:16', '9:21'];
@@ -31,17 +30,19 @@ interface Asked {
 /** An account at Stability AI. `remote`: core, ultra, sd3, sd3.5-large and its kin. */
 export const stability: Provider = {
   kind: 'stability',
+  makes: ['image'],
   baseUrl: 'https://api.stability.ai',
   fileHosts: [],
   answerMs: 5 * 60_000,
   pollMs: [1_000, 5_000],
   headers: (token) => ({ authorization: `Bearer ${token}` }),
   most: () => 1,
+  takes(remote) {
+    if (remote === 'inpaint') return ['mask'];
+    return remote === 'core' ? ['prompt', 'mask'] : ['prompt', 'init_image', 'mask'];
+  },
   submit(order) {
     const { params } = order;
-    refuseBeyond(order, { initImage: order.mask !== null || order.remote !== 'core', mask: true });
-    if (order.remote === 'inpaint' && order.mask === null)
-      throw new Refusal('unsupported_input', 'The provider needs a mask for this model.');
     const { path, fields, ignored, warnings } = order.mask === null ? generation(order) : inpainting(order);
     const all: Fields = {
       prompt: params.prompt,

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { Params } from '../../domain/params.ts';
 import { readReply, told } from '../answered.ts';
 import { dataUrl, leftOut, notThatShape, sizeOf } from '../asked.ts';
-import { refuseBeyond, refusedAtOnce } from '../at-once.ts';
+import { refusedAtOnce } from '../at-once.ts';
 import type { Order, Provider, Result } from '../provider.ts';
 
 /** Where models differ in what an input picture is called. All others take none, and would not say so. */
@@ -23,15 +23,16 @@ const Answer = z.object({
 /** An account at Together AI. */
 export const together: Provider = {
   kind: 'together',
+  makes: ['image'],
   baseUrl: 'https://api.together.ai/v1',
   fileHosts: ['together.ai', 'together.xyz'],
   answerMs: 5 * 60_000,
   pollMs: [1_000, 5_000],
   headers: (token) => ({ authorization: `Bearer ${token}` }),
   most: () => 4,
+  takes: (remote) => (EDITS.test(remote) || REFERS.test(remote) ? ['prompt', 'init_image'] : ['prompt']),
   submit(order) {
     const { params, remote } = order;
-    refuseBeyond(order, { initImage: EDITS.test(remote) || REFERS.test(remote), mask: false });
     const { size, warnings } = spellSize(params);
     return {
       call: {
