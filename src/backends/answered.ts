@@ -27,14 +27,18 @@ export const told = (code: FailureCode, message = SAID[code]): Failure =>
 /** Given up on while it was busy with the request, by the provider or by somebody on the way. */
 export const isBreakdown = ({ status }: Reply): boolean => status >= 500 || [408, 425, 499].includes(status);
 
+/** What a provider says 403 about: of a refused key as well, or of the request alone. */
+type Forbids = 'key' | 'request';
+
 /**
  * Refused before anything began, by its status; in words only what a status cannot tell. After a breakdown nobody knows,
  * unless the provider says when to come back.
  */
-export function refusedSubmit(reply: Reply): Failure {
+export function refusedSubmit(reply: Reply, forbids: Forbids = 'request'): Failure {
   const { status } = reply;
   if (isAboutKey(reply)) return told('provider_auth');
   if (isModerated(reply)) return told('safety_filter');
+  if (status === 403 && forbids === 'key' && !MODEL.test(textOf(reply.body))) return told('provider_auth');
   if (status === 403) return told('model_gone', 'The provider does not allow the account this request.');
   if (status === 402) return told('provider_balance');
   if (status === 404 || status === 410) return told('model_gone');
@@ -45,9 +49,9 @@ export function refusedSubmit(reply: Reply): Failure {
 }
 
 /** A question about a job that was refused for good. */
-export function refusedPoll(reply: Reply): Failure {
+export function refusedPoll(reply: Reply, forbids: Forbids = 'request'): Failure {
   const { status } = reply;
-  if (isAboutKey(reply)) return { ...told('provider_auth'), ...PAID };
+  if (isAboutKey(reply) || (status === 403 && forbids === 'key')) return { ...told('provider_auth'), ...PAID };
   if (status === 404 || status === 410)
     return failure('node_lost', 'The provider no longer knows the job it began.', PAID);
   return failure('model_error', 'The provider does not say what became of the job.', PAID);
@@ -78,6 +82,8 @@ const REFUSED_TEXT =
 export const isModerated = ({ status, body }: Reply): boolean =>
   (status === 400 || status === 403 || status === 422) && REFUSED_TEXT.test(textOf(body));
 
+/** A key may be good for some models and not for others. */
+const MODEL = /\bmodel|endpoint/i;
 const KEY = /api.?key|token|credential|authenticat|authoriz|authoris/i;
 
 /** A 403 is said of one model or one prompt as well, and then the account is none the worse for it. */

@@ -20,11 +20,11 @@ export function keptAt(
   };
 }
 
-/** `field`: the one with the sentence, which alone tells whether it was the money, the prompt or a parameter. */
+/** `field`: the one with the sentence, which alone tells whether it was the money, the prompt or a parameter. `forbids`: a 403 is said of the key. */
 export const refusedInWords =
-  (field: string): Provider['refused'] =>
+  (field: string, forbids?: 'key'): Provider['refused'] =>
   (reply, stage) =>
-    stage === 'poll' ? refusedPoll(reply) : (explained(reply, field) ?? refusedSubmit(reply));
+    stage === 'poll' ? refusedPoll(reply, forbids) : (explained(reply, field) ?? refusedSubmit(reply, forbids));
 
 function explained({ status, body }: Reply, field: string) {
   const { data } = z.record(z.string(), z.unknown()).safeParse(body);

@@ -1,19 +1,15 @@
 // For providers whose answer to the submit is the result: there is no job to ask about, so a breakdown leaves nobody who
 // could tell whether a picture was made and billed.
 
-import { type Failure, failure } from '../domain/failure.ts';
-import { refusedSubmit, told } from './answered.ts';
-import type { Order, Picture, Reply } from './provider.ts';
+import { failure } from '../domain/failure.ts';
+import { refusedSubmit } from './answered.ts';
+import type { Order, Picture } from './provider.ts';
 
 /** By its status alone. */
-export function refusedAtOnce(reply: Reply): Failure {
-  const { status } = reply;
-  if (status === 413) return failure('too_large', 'The provider takes no request of this size.');
-  if (status === 503 && reply.header('retry-after') !== null) return told('rate_limited');
-  if (status === 408 || status >= 500)
-    return failure('node_lost', 'The provider broke down over it.', { retryable: false, possiblyBilled: true });
-  return refusedSubmit(reply);
-}
+export const refusedAtOnce: typeof refusedSubmit = (reply, forbids) =>
+  reply.status === 413
+    ? failure('too_large', 'The provider takes no request of this size.')
+    : refusedSubmit(reply, forbids);
 
 /** The names (of `inputs`) that the provider has a field for, with what was given. */
 export const inputsOf = ({ params }: Order, known: readonly string[]) =>

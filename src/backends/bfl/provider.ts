@@ -49,7 +49,7 @@ export const bfl: Provider = {
     return { method: 'GET', path, ...(typeof at === 'string' ? { at } : {}) };
   },
   polled: (reply, { id }) => outcomeOf(reply, id),
-  refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply) : refusedSubmit(reply)),
+  refused: (reply, stage) => (stage === 'poll' ? refusedPoll(reply, 'key') : refusedSubmit(reply, 'key')),
 };
 
 function bodyOf({ params, seed, initImage, mask }: Order, model: Model) {

@@ -113,12 +113,12 @@ function failedWith(reply: Reply): Failure {
   const known = types.flatMap((type) => byType(type) ?? [])[0];
   if (known !== undefined) return known;
   if (isModerated(reply)) return told('safety_filter');
-  return reply.status === 400 || reply.status === 422 ? told('unsupported_input') : refusedPoll(reply);
+  return reply.status === 400 || reply.status === 422 ? told('unsupported_input') : refusedPoll(reply, 'key');
 }
 
 function refusedBy(reply: Reply): Failure {
   const { data } = Refused.safeParse(reply.body);
   const locked = typeof data?.detail === 'string' && /^(user is locked|exhausted balance)/i.test(data.detail);
   if (reply.status === 403 && locked) return told('provider_balance');
-  return reply.status === 400 || reply.status === 422 ? failedWith(reply) : refusedSubmit(reply);
+  return reply.status === 400 || reply.status === 422 ? failedWith(reply) : refusedSubmit(reply, 'key');
 }

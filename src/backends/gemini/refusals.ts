@@ -33,7 +33,7 @@ export function refusedBy(reply: Reply): Failure {
   if (reply.status === 429) return exhausted(reply, message, details);
   if (status === 'PERMISSION_DENIED') return told('provider_auth');
   if (status === 'FAILED_PRECONDITION') return told(BILLING.test(message) ? 'provider_balance' : 'provider_auth');
-  return refusedAtOnce(reply);
+  return refusedAtOnce(reply, 'key');
 }
 
 function exhausted(reply: Reply, message: string, details: readonly z.infer<typeof Detail>[]): Failure {

@@ -48,7 +48,7 @@ export const luma: Provider = {
     return { state: 'done', results: url ? [{ url }] : [] };
   },
 
-  refused: refusedInWords('detail'),
+  refused: refusedInWords('detail', 'key'),
 };
 
 interface Submit {

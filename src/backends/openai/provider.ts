@@ -83,7 +83,7 @@ export const openai: Provider = {
       return told(moderation?.moderation_stage === 'input' ? 'policy_block' : 'safety_filter');
     if (code === 'content_policy_violation') return told('policy_block');
     if (code === 'model_not_found') return told('model_gone');
-    return refusedAtOnce(reply);
+    return refusedAtOnce(reply, 'key');
   },
 };
 

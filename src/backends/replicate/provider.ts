@@ -56,7 +56,7 @@ export const replicate: Provider = {
   refused(reply, stage) {
     const { success, data } = Throttled.safeParse(reply.body);
     if (reply.status === 429 && success) return { ...told('rate_limited'), retryAfterSeconds: data.retry_after };
-    return stage === 'poll' ? refusedPoll(reply) : refusedBy(reply);
+    return stage === 'poll' ? refusedPoll(reply, 'key') : refusedBy(reply);
   },
   search: {
     call(from, to) {
@@ -122,7 +122,7 @@ function fractionIn(logs: string): { readonly fraction?: number } {
 }
 
 function refusedBy(reply: Reply): Failure {
-  const failed = refusedSubmit(reply);
+  const failed = refusedSubmit(reply, 'key');
   const gone = reply.status === 422 && NO_SUCH_VERSION.test(JSON.stringify(reply.body ?? ''));
   return gone ? told('model_gone') : failed;
 }
