@@ -44,7 +44,9 @@ export function checkRoute(route: RouteText, model: Model, workflows: Workflows,
   const { backend } = route;
   const hosted = HOSTED.has(backend);
   if (hosted && route.remote === undefined) complain([], `expected remote: the model's id at ${backend}`);
-  const foreign = hosted ? (['checkpoint', 'workflow', 'labels'] as const) : (['remote', 'account'] as const);
+  const foreign = hosted
+    ? (['checkpoint', 'workflow', 'labels'] as const)
+    : (['remote', 'account', 'usd', 'price_as_of'] as const);
   for (const key of foreign) {
     if (key === 'labels' ? route.labels.length > 0 : route[key] !== undefined)
       complain([key], `expected no such key for ${backend}`);

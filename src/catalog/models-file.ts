@@ -53,6 +53,8 @@ export const RouteText = z.strictObject({
   workflow: z.string().min(1).max(64).optional(),
   remote: z.string().min(1).max(300).optional(),
   account: z.string().min(1).max(64).optional(),
+  usd: z.number().min(0).max(1e6).optional(),
+  price_as_of: day.optional(),
 });
 export type RouteText = z.infer<typeof RouteText>;
 

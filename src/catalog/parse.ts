@@ -53,6 +53,7 @@ function toModel(id: ModelId, it: ModelText, { recipes }: Workflows): Model {
     bestFor: it.best_for,
     capabilities,
     price: toPrice(it.price),
+    ...(it.price_as_of === undefined ? {} : { priceAsOf: it.price_as_of }),
     limits,
     defaults: toDefaults(it, limits, capabilities),
     estimateMs: it.estimate_seconds ?? ESTIMATES[it.kind],
@@ -72,6 +73,8 @@ function toRoute(it: RouteText): Route {
     workflow,
     remote: it.remote ?? null,
     account: it.account ?? null,
+    ...(it.usd === undefined ? {} : { usd: it.usd }),
+    ...(it.price_as_of === undefined ? {} : { priceAsOf: it.price_as_of }),
   };
 }
 

@@ -111,14 +111,16 @@ async function examineGateway(
 
 async function judge(survey: Survey | null): Promise<readonly Section[]> {
   if (survey === null) return [];
-  const [{ judgeModels, judgeNodes }, { judgeAccounts }] = await Promise.all([
+  const [{ judgeModels, judgeNodes }, { judgeAccounts }, { judgePrices }] = await Promise.all([
     import('./doctor/fleet.ts'),
     import('./doctor/accounts.ts'),
+    import('./doctor/prices.ts'),
   ]);
   return [
     { title: 'Nodes', findings: judgeNodes(survey) },
     { title: 'Accounts', findings: judgeAccounts(survey) },
     { title: 'Models', findings: judgeModels(survey) },
+    { title: 'Prices', findings: judgePrices(survey) },
   ];
 }
 

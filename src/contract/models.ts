@@ -15,6 +15,11 @@ export const RouteBody = z
     account: z.string().nullable(),
     usable: z.boolean(),
     why_not: z.string().nullable(),
+    usd: z
+      .number()
+      .nullable()
+      .describe("What the provider lists for one output at the model's defaults, in US dollars; admin keys only."),
+    price_as_of: z.iso.date().nullable().describe('When that was read; admin keys only.'),
     gone_since: z.iso
       .datetime()
       .nullable()
@@ -41,6 +46,7 @@ export const ModelBody = z
     capabilities: z.array(z.enum(CAPABILITIES)),
     aliases: z.array(z.string()),
     price: PriceBody,
+    price_as_of: z.iso.date().nullable().describe('When the price was last compared with those of providers.'),
     limits: z.object({
       max_pixels: z.int(),
       min_side: z.int(),
@@ -96,7 +102,13 @@ export interface ModelNow {
   }[];
 }
 
-export function renderModel({ model: m, aliases, usable, whyNot, routes }: ModelNow): ModelBody {
+const dayOf = (at: Millis | undefined): string | null => (at === undefined ? null : toTimestamp(at).slice(0, 10));
+
+/** `lists`: with the providers' list prices, which are for operators. */
+export function renderModel(
+  { model: m, aliases, usable, whyNot, routes }: ModelNow,
+  { lists }: { readonly lists: boolean },
+): ModelBody {
   return {
     id: m.id,
     name: m.name,
@@ -111,6 +123,7 @@ export function renderModel({ model: m, aliases, usable, whyNot, routes }: Model
       per_second: toCredits(m.price.perSecond),
       per_node_second: toCredits(m.price.perNodeSecond),
     },
+    price_as_of: dayOf(m.priceAsOf),
     limits: {
       max_pixels: m.limits.maxPixels,
       min_side: m.limits.minSide,
@@ -137,8 +150,14 @@ export function renderModel({ model: m, aliases, usable, whyNot, routes }: Model
     usable,
     why_not: whyNot,
     routes: routes.map(({ route, usable, whyNot, goneSince = null }) => ({
-      ...route,
+      backend: route.backend,
       labels: [...route.labels],
+      checkpoint: route.checkpoint,
+      workflow: route.workflow,
+      remote: route.remote,
+      account: route.account,
+      usd: lists ? (route.usd ?? null) : null,
+      price_as_of: lists ? dayOf(route.priceAsOf) : null,
       usable,
       why_not: whyNot,
       gone_since: goneSince === null ? null : toTimestamp(goneSince),

@@ -59,6 +59,9 @@ export interface Route {
   /** Hosted: the provider's id of the model, and which account to use. */
   readonly remote: string | null;
   readonly account: string | null;
+  /** What the provider lists for one output at the model's defaults, in US dollars; when that was read. */
+  readonly usd?: number;
+  readonly priceAsOf?: Millis;
 }
 
 export interface Limits {
@@ -91,6 +94,8 @@ export interface Model {
   readonly bestFor: string;
   readonly capabilities: ReadonlySet<Capability>;
   readonly price: Price;
+  /** When the price was last compared with what providers ask. */
+  readonly priceAsOf?: Millis;
   readonly limits: Limits;
   readonly defaults: Defaults;
   readonly estimateMs: Millis;

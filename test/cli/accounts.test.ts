@@ -222,8 +222,56 @@ it('the remedy follows from the failure, whatever words it came in', async () =>
   } as const;
   const account = { id: 'fal', kind: 'fal', slots: 1, draining: false } as const;
   const told = (code: FailureCode) =>
-    judgeAccounts({ nodes: [], models: [], accounts: [{ ...account, circuit: { ...circuit, code } }] })[0]?.todo;
+    judgeAccounts({
+      nodes: [],
+      models: [],
+      usdPerCredit: 0.01,
+      accounts: [{ ...account, circuit: { ...circuit, code } }],
+    })[0]?.todo;
   expect(told('node_lost')).toMatch(/^It is tried again by itself/);
   expect(told('provider_balance')).toMatch(/^Top up/);
   expect(told('provider_auth')).toMatch(/^Correct the token/);
+});
+
+describe('prices', () => {
+  const listed = `models:\n${[
+    model('dear', `{${FAL}, usd: 0.02, price_as_of: ${day(-3)}}, {backend: bfl, remote: flux-dev, usd: 9}`),
+    model('even', `{${FAL}, usd: 0.01, price_as_of: ${day(-200)}}`),
+    model('drawn', `{${FAL}}`, `price_as_of: ${day(-200)}, `),
+  ].join('')}`;
+  it('the doctor tells of routes that cost more than they bring in, and of what was read long ago', async () => {
+    await write('', listed);
+    for (const env of [variables(), await start()]) {
+      const told = (await examine(env)).filter((line) => / costs |prices read/.test(line));
+      expect(told).toEqual([
+        expect.stringMatching(
+          /^warn dear: an output by fal \(fal-ai\/flux\/dev\) costs \$0\.02, and callers are charged \$0\.01 →/,
+        ),
+        expect.stringMatching(/^warn prices read more than 6 months ago: even, drawn →/),
+      ]);
+    }
+  });
+  it('those of providers are shown to operators only, those of the catalog with their day to all', async () => {
+    await write('', listed);
+    const env = await start();
+    const made = await bench.run(['keys', 'create', 'a', '--scopes', 'read', '--json'], env);
+    const others = await fetch(`${darkroom?.url}/v1/models`, {
+      headers: { authorization: `Bearer ${(made.json() as unknown as { readonly key: string }).key}` },
+    });
+    const routesOf = (text: string) => (JSON.parse(text) as { data: { routes: unknown[] }[] }).data[0]?.routes[0];
+    expect(routesOf((await read('/v1/models')).text)).toMatchObject({ usd: 0.02, price_as_of: day(-3) });
+    const text = await others.text();
+    expect(routesOf(text)).toMatchObject({ usd: null, price_as_of: null });
+    expect(JSON.parse(text).data[2]).toMatchObject({ id: 'drawn', price_as_of: day(-200) });
+  });
+});
+
+it('a workspace with a list of its own has the common one too', async () => {
+  await write('policy: {blocked: [brand x], workspaces: {studio: {blocked: [brand y]}}}\n');
+  await start();
+  for (const prompt of ['a can of brand x', 'a can of brand y']) {
+    const body = JSON.stringify({ model: 'drawn', prompt });
+    const answer = await fetch(`${darkroom?.url}/v1/generations`, { method: 'POST', headers, body });
+    expect(await answer.json()).toMatchObject({ error: { code: 'policy_block' } });
+  }
 });

@@ -2,6 +2,7 @@
 
 import { ListQuery } from '../../contract/lists.ts';
 import { ModelAnswer, ModelList, renderCatalog, renderModel } from '../../contract/models.ts';
+import { may } from '../../domain/caller.ts';
 import type { Gateway } from '../../engine/gateway.ts';
 import { shortList } from './lists.ts';
 import { json, type Route, route } from './route.ts';
@@ -17,9 +18,10 @@ export function modelRoutes(gateway: Gateway): readonly Route[] {
       scope: 'read',
       query: ListQuery,
       answers: { 200: ModelList },
-      run({ query }) {
+      run({ query, caller }) {
         const { data, catalog } = gateway.models();
-        return json({ ...shortList(data.map(renderModel), (m) => m.id, query), catalog: renderCatalog(catalog) });
+        const rendered = data.map((m) => renderModel(m, { lists: may(caller, 'admin') }));
+        return json({ ...shortList(rendered, (m) => m.id, query), catalog: renderCatalog(catalog) });
       },
     }),
     route({
@@ -29,9 +31,9 @@ export function modelRoutes(gateway: Gateway): readonly Route[] {
       summary: 'One model',
       scope: 'read',
       answers: { 200: ModelAnswer },
-      run({ params }) {
+      run({ params, caller }) {
         return json({
-          ...renderModel(gateway.model(params.id as string)),
+          ...renderModel(gateway.model(params.id as string), { lists: may(caller, 'admin') }),
           catalog: renderCatalog(gateway.models().catalog),
         });
       },

@@ -67,7 +67,7 @@ export function gatewayStudio({ gateway, caller, baseUrl, closing }: GatewayStud
       return body(await gateway.cancel(caller, id, options));
     },
     credits: async () => renderCredits(await gateway.credits(caller), gateway.usdPerCredit),
-    models: async () => gateway.models().data.map(renderModel),
+    models: async () => gateway.models().data.map((m) => renderModel(m, { lists: false })),
     async *watch({ ids, signal }) {
       const filter = { workspaceId: caller.workspace.id, generationIds: ids, progress: true };
       for await (const item of gateway.watch(filter, null, signal)) {

@@ -23,21 +23,24 @@ export interface Survey {
   readonly nodes: readonly NodeBody[];
   readonly accounts: readonly AccountBody[];
   readonly models: readonly ModelBody[];
+  readonly usdPerCredit: number;
 }
 
-const surveyOf = (members: readonly MemberBody[], models: readonly ModelBody[]): Survey => ({
+const surveyOf = (members: readonly MemberBody[], models: readonly ModelBody[], usdPerCredit: number): Survey => ({
   nodes: members.filter((one) => !isAccount(one)),
   accounts: members.filter(isAccount),
   models,
+  usdPerCredit,
 });
 
 /** Of a running gateway. `nodes` needs an admin key. */
 export async function surveyGateway(client: Client): Promise<Survey> {
-  const [members, models] = await Promise.all([
+  const [members, models, credits] = await Promise.all([
     everything<MemberBody>(client, '/v1/nodes'),
     everything<ModelBody>(client, '/v1/models'),
+    client.credits(),
   ]);
-  return surveyOf(members.data, models.data);
+  return surveyOf(members.data, models.data, credits.usd_per_credit);
 }
 
 export interface LocalSurvey {
@@ -73,8 +76,10 @@ export async function surveyHere(config: Config, ask: boolean): Promise<LocalSur
     });
     try {
       await Promise.all([gather(fleet, config), othersThere(fleet)]);
-      const seen = [...current.models.values()].map((model) => renderModel(viewModel(catalog, fleet, model)));
-      return { findings, survey: surveyOf(fleet.nodes().map(renderMember), seen) };
+      const seen = [...current.models.values()].map((model) =>
+        renderModel(viewModel(catalog, fleet, model), { lists: true }),
+      );
+      return { findings, survey: surveyOf(fleet.nodes().map(renderMember), seen, config.usdPerCredit) };
     } finally {
       await fleet.stop();
       await rm(folder, { recursive: true, force: true });
