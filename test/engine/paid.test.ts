@@ -2,7 +2,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type FailureCode, failure } from '../../src/domain/failure.ts';
 import type { Route } from '../../src/domain/model.ts';
 import { DEFAULT_POLICY } from '../../src/domain/placement.ts';
-import { type House, type HouseOptions, openHouse } from './house.ts';
+import { FREE } from '../../src/domain/price.ts';
+import { CREDIT, type House, type HouseOptions, openHouse } from './house.ts';
 
 const opened: House[] = [];
 afterEach(async () => {
@@ -220,4 +221,15 @@ it('work for an account that takes no more for now waits, and says so', async ()
   await house.clock.advance(30_000);
   expect(house.gateway.view(await house.state(second.id), '').queue).toMatchObject({ reason: 'rate_limited' });
   await house.until(second.id, 'succeeded');
+});
+
+it('a model that stands in never costs more than was set aside, nor does it where the caller wants none', async () => {
+  const dear = { price: { ...FREE, perOutput: 9 * CREDIT }, id: 'dear', routes: [BOX] };
+  const house = await open({ nodes: ['rack-1'], models: [{ routes: [hosted('fal')], fallback: ['dear'] }, dear] });
+  house.fakes.node('fal').plan = { refuse: 'provider_balance' };
+  const strict = await house.ask({ fallback: 'none' });
+  expect(await house.until(strict.id, 'failed')).toMatchObject({ attempts: [{ model: 'flux-dev' }], charged: 0 });
+  const done = await house.until((await house.ask()).id, 'succeeded');
+  expect(done).toMatchObject({ model: 'dear', charged: 2 * CREDIT, reserved: 0 });
+  expect(await house.gateway.credits(house.admin)).toEqual({ balance: 998 * CREDIT, reserved: 0 });
 });
