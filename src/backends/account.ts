@@ -129,7 +129,7 @@ const doneOf = (one: Standing): number => {
 function filesOf(account: Account, one: Begun | undefined, { results }: Done, signal: AbortSignal): RemoteFile[] {
   if (one === undefined) return [];
   return results.slice(0, one.n).map((result, index) => {
-    const seed = seedOfOutput(one.seed, result.place ?? index);
+    const seed = result.seed ?? seedOfOutput(one.seed, result.place ?? index);
     return account.files.of(result, seed, () => renewed(account, one, index, signal));
   });
 }

@@ -42,6 +42,10 @@ export function nearestRatio(
 export const notThatShape = ({ width, height }: Size, made: string): string =>
   `The provider does not make ${width}x${height}; it was asked for ${made}.`;
 
+/** Where a provider does not say what the seeds are of several pictures that one call makes. */
+export const seedsBeyond = (n: number): readonly string[] =>
+  n > 1 ? ['The provider is given one seed for several pictures: which the others were made with is not known.'] : [];
+
 type Ignorable = 'negativePrompt' | 'steps' | 'guidance' | 'sampler' | 'scheduler' | 'strength';
 const NAMES: Readonly<Record<Ignorable, string>> = {
   negativePrompt: 'negative_prompt',

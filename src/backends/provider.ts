@@ -59,6 +59,8 @@ export interface Order {
 export type Result = ({ readonly url: string } | { readonly base64: string }) & {
   /** Its place among what the call was to make, where others before it were withheld. */
   readonly place?: number;
+  /** Where the provider tells the seed of each. */
+  readonly seed?: number;
 };
 
 export type Outcome =

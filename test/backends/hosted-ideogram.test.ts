@@ -79,6 +79,17 @@ describe('text to image', () => {
     expect(ran.warnings).toEqual(['The provider does not take negative_prompt; it was left out.']);
   });
 
+  it('each picture has the seed that the answer tells of it', async () => {
+    const data = [40, 41, null].map((seed) => ({ url: 'https://ideogram.ai/a.png', is_image_safe: true, seed }));
+    const body = { generation_id: 'g1', status: 'completed', data };
+    const asked = { method: 'GET', path: '/' } as const;
+    const outcome = ideogram.polled?.({ status: 200, header: () => null, body }, { id: 'g1' }, asked);
+    expect(outcome).toMatchObject({ state: 'done', results: [{ seed: 40 }, { seed: 41 }, { place: 2 }] });
+    const stage = await open();
+    const ran = await stage.run(stage.job({ n: 2 }));
+    expect(ran.events.flatMap((e) => (e.type === 'file' ? [e.file.seed] : []))).toEqual([7, 7]);
+  });
+
   it('withheld pictures are counted; the others are delivered', async () => {
     const stage = await open();
     stage.double.faults.next('moderation_partial');

@@ -135,7 +135,7 @@ export function describePolled({ provider, remote, kind, own = {}, says, withhol
       stage.double.faults.next(fault);
       const ran = await stage.run(stage.job({ n: 3 }, { kind }));
       expect(ran.failure).toBeNull();
-      expect(ran.warnings).toEqual([expect.stringMatching(/^1 of the pictures .* missing: .* withheld /)]);
+      expect(ran.warnings.at(-1)).toMatch(/^1 of the pictures .* missing: .* withheld /);
       expect(await ran.files()).toHaveLength(2);
     });
   });

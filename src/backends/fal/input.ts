@@ -1,7 +1,7 @@
 // What was asked for, as the input of a model at fal. Pure. The queue takes any body and the model complains later, when
 // it may have been paid: so nothing is sent that the model is known not to take.
 
-import { dataUrl, leftOut, nearest, nearestRatio, notThatShape, sizeOf } from '../asked.ts';
+import { dataUrl, leftOut, nearest, nearestRatio, notThatShape, seedsBeyond, sizeOf } from '../asked.ts';
 import type { Order } from '../provider.ts';
 import type { Family } from './models.ts';
 
@@ -30,6 +30,7 @@ export function inputOf(
   };
   const warnings = [
     ...size.warnings,
+    ...seedsBeyond(n),
     ...brought('steps', params.steps, steps),
     ...brought('guidance', params.guidance, guidance),
     ...leftOut(params, [

@@ -13,7 +13,11 @@ const MAX_IMAGES = 8;
 const SEEDS = 2 ** 31;
 
 const Begun = z.object({ generation_id: z.string().regex(/^[\w-]{1,100}$/) });
-const Item = z.object({ url: z.string().nullish(), is_image_safe: z.boolean().nullish() });
+const Item = z.object({
+  url: z.string().nullish(),
+  is_image_safe: z.boolean().nullish(),
+  seed: z.int().nonnegative().nullish().catch(null),
+});
 const State = z.object({
   generation_id: z.string(),
   status: z.string(),
@@ -78,8 +82,8 @@ export const ideogram: Provider = {
       };
     if (state.status !== 'completed') return { state: 'running' };
     const items = state.data ?? [];
-    const results = items.flatMap(({ url, is_image_safe }, place) =>
-      url && is_image_safe !== false ? [{ url, place }] : [],
+    const results = items.flatMap(({ url, is_image_safe, seed }, place) =>
+      url && is_image_safe !== false ? [{ url, place, ...(seed == null ? {} : { seed }) }] : [],
     );
     return { state: 'done', results, withheld: items.length - results.length };
   },

@@ -4,7 +4,7 @@
 
 import { z } from 'zod';
 import { readReply, told } from '../answered.ts';
-import { leftOut } from '../asked.ts';
+import { leftOut, seedsBeyond } from '../asked.ts';
 import { inputsOf, refusedAtOnce } from '../at-once.ts';
 import type { Order, Provider, Result } from '../provider.ts';
 import { editForm } from './edit.ts';
@@ -64,7 +64,7 @@ export const openai: Provider = {
     };
     const ignored = own
       ? [...leftOut(params, ['negativePrompt', 'steps', 'guidance', ...FOREIGN], inputs), NO_SEED]
-      : leftOut(params, FOREIGN);
+      : [...seedsBeyond(order.n), ...leftOut(params, FOREIGN)];
     return {
       call:
         initImage === null

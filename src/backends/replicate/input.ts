@@ -1,7 +1,7 @@
 // What was asked for, as the input of a model at Replicate. Pure and repeatable: the same input is what a prediction whose
 // answer was lost is known by.
 
-import { dataUrl, leftOut, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
+import { dataUrl, leftOut, nearestRatio, notThatShape, type Size, seedsBeyond, sizeOf } from '../asked.ts';
 import { Refusal } from '../backend.ts';
 import type { Order, Picture } from '../provider.ts';
 import type { Family, Sizing } from './models.ts';
@@ -35,7 +35,7 @@ export function inputOf(order: Order, family: Family): Said {
         ? { [repaint.key]: repaint.kept ? 1 - params.strength : params.strength }
         : {},
     ),
-    { fields: {}, warnings: ignored(order, family) },
+    { fields: {}, warnings: [...seedsBeyond(n), ...ignored(order, family)] },
   ];
   return {
     fields: Object.assign({}, ...parts.map(({ fields }) => fields)) as Fields,

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import type { Params } from '../../domain/params.ts';
 import { readReply, told } from '../answered.ts';
-import { dataUrl, leftOut, notThatShape, sizeOf } from '../asked.ts';
+import { dataUrl, leftOut, notThatShape, seedsBeyond, sizeOf } from '../asked.ts';
 import { refusedAtOnce } from '../at-once.ts';
 import type { Order, Provider, Result } from '../provider.ts';
 
@@ -52,7 +52,7 @@ export const together: Provider = {
           output_format: 'png',
         },
       },
-      warnings: [...warnings, ...leftOut(params, ['sampler', 'scheduler', 'strength'])],
+      warnings: [...warnings, ...seedsBeyond(order.n), ...leftOut(params, ['sampler', 'scheduler', 'strength'])],
     };
   },
   begun: (reply) => ({ outcome: { state: 'done', results: readReply(Answer, reply).data.flatMap(resultOf) } }),
