@@ -186,12 +186,18 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
       if (signal.aborted || error instanceof GatewayError) throw error;
       if (error instanceof HttpError && (error.kind === 'unsent' || error.kind === 'refused_address'))
         return again(null, nth, () => new Refusal('node_lost', 'The provider cannot be reached.', { cause: error }));
+      if (error instanceof HttpError && isSentAway(error)) {
+        const { status, location } = error;
+        const fields = { marker: order.marker, provider: provider.kind, status, location, hint: 'check base_url' };
+        log.warn(fields, 'a job was sent on to another address, where it never goes');
+        throw new Refusal('node_lost', NOBODY);
+      }
       return reconcile(order, since, lost(BROKEN_OFF, error), signal);
     }
     if (!ok(reply)) {
       if (isNobody(reply)) {
         told(order, reply, 'nobody there knows the way a job is asked for');
-        throw new Refusal('node_lost', 'What answers at the address of the account is not the provider.');
+        throw new Refusal('node_lost', NOBODY);
       }
       const why = provider.refused(reply, 'submit');
       const open = isOpen(reply, why);
@@ -346,6 +352,10 @@ function read(outcome: () => Outcome): Outcome {
     };
   }
 }
+
+const NOBODY = 'What answers at the address of the account is not the provider.';
+/** http for https, or an address that has moved: nothing was taken there. "See other" may be said of what was. */
+const isSentAway = ({ kind, status }: HttpError): boolean => kind === 'redirect' && status !== 303;
 
 const UNREADABLE = 'The provider answered with something unreadable.';
 const BROKEN_OFF = 'The connection to the provider broke off, and what became of the request is not known.';

@@ -112,6 +112,9 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
               ...mine.progress,
             });
             break;
+          case 'trouble':
+            tale.trouble = event.failure;
+            break;
           case 'warning':
             tale.warnings.push(event.message);
             break;

@@ -34,6 +34,8 @@ export interface Tale {
   readonly resumed: boolean;
   remote: RemoteRef | null;
   connection: Connection | undefined;
+  /** Why it cannot be said how the work stands; null while it can. */
+  trouble: Failure | null;
   /** Null until the render ended. */
   renderMs: Millis | null;
   readonly files: { readonly seed: number | undefined; readonly stored: Promise<PromiseSettledResult<Ingested>> }[];
@@ -45,6 +47,7 @@ export const createTale = (g: Generation, remote: RemoteRef | null): Tale => ({
   resumed: remote !== null,
   remote,
   connection: undefined,
+  trouble: null,
   renderMs: null,
   files: [],
   warnings: [],
@@ -102,8 +105,10 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
     }
   };
 
-  const whyOf = (thrown: unknown, broken: boolean): Failure => {
+  /** When time was up while nobody could say how it stood, that is why. */
+  const whyOf = ({ trouble }: Tale, thrown: unknown, broken: boolean): Failure => {
     const why = toFailure(thrown);
+    if (why.code === 'run_timeout' && trouble !== null) return trouble;
     return why.code === 'shutting_down' && !broken ? failure('node_lost', why.message) : why;
   };
 
@@ -166,7 +171,7 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
     async failed(tale, plan, broken, thrown) {
       if (thrown instanceof MovedOn) return cleanUp(tale, null);
       const refused = thrown instanceof Refusal;
-      const why = ours(tale, whyOf(thrown, broken), refused);
+      const why = ours(tale, whyOf(tale, thrown, broken), refused);
       // stays running in the store: the next gateway takes it up by its reference
       if (why.code === 'shutting_down' && tale.remote !== null && tale.connection?.resumable === true) return;
       report(tale.g, plan, why, thrown);

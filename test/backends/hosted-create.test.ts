@@ -66,6 +66,22 @@ describe('an address that is not the provider', () => {
     expect(stage.warned.join()).toContain('check base_url');
   });
 
+  it.each(each([301, 302, 307, 308]))('is one that sends elsewhere: %s %i', async (_, status, kind) => {
+    const { ran, posts, stage } = await answered(kind, {
+      status,
+      body: '',
+      headers: { location: 'https://else.example/' },
+    });
+    expect(ran).toMatchObject({ refused: true, failure: { code: 'node_lost' } });
+    expect(ran.failure?.possiblyBilled).toBeUndefined();
+    expect(posts).toBe(1);
+    expect(stage.warned.join()).toContain('check base_url');
+  });
+  it.each(each([303]))('may have taken what it answers with "see other": %s %i', async (_, status, kind) => {
+    const { ran } = await answered(kind, { status, body: '', headers: { location: 'https://else.example/' } });
+    expect(ran).toMatchObject({ refused: false, failure: LOST });
+  });
+
   it.each(each([404, 410]))(
     'is none that says in its own words that a model is gone: %s %i',
     async (_, status, kind) => {

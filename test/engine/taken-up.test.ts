@@ -2,6 +2,7 @@
 // up as what it was asked as.
 
 import { afterEach, describe, expect, it } from 'vitest';
+import { failure } from '../../src/domain/failure.ts';
 import type { Route } from '../../src/domain/model.ts';
 import { type House, type HouseOptions, openHouse } from './house.ts';
 
@@ -77,4 +78,12 @@ describe('two routes of one account', () => {
     await house.until(asked.id, 'succeeded');
     expect(resumedAs(house)).toEqual([null]);
   });
+});
+
+it('what could not be asked about until its time was up failed for that reason', async () => {
+  const house = await open({ models: [{ routes: [hosted('fal', 'x/y')] }] });
+  const trouble = failure('provider_auth', 'The key.', { retryable: false, possiblyBilled: true });
+  house.fakes.node('fal').plan = { hang: true, trouble };
+  const { state } = await house.until((await house.ask({ run_within_seconds: 30 })).id, 'failed');
+  expect(state).toMatchObject({ failure: trouble });
 });

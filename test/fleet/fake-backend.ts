@@ -28,6 +28,8 @@ export interface Plan {
   readonly refuse?: FailureCode | Failure;
   /** Thrown at the end of the render. */
   readonly fail?: FailureCode | Failure;
+  /** Why it cannot be asked how it stands, from its beginning on. */
+  readonly trouble?: Failure;
   /** Never ends by itself. */
   readonly hang?: boolean;
   /** The node crashes at the end of the render. */
@@ -262,6 +264,7 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
 
   async function* follow(it: Doing, job: Job, signal: AbortSignal): AsyncIterable<RunEvent> {
     const { plan } = it.work;
+    if (plan.trouble !== undefined) yield { type: 'trouble', failure: plan.trouble };
     for (const message of plan.warnings ?? []) yield { type: 'warning', message };
     yield { type: 'progress', fraction: 0, message: it.work.cold ? 'loading model' : 'starting' };
     await either(Promise.race([it.half.promise, it.end.promise]), signal);
