@@ -33,13 +33,13 @@ afterEach(async () => {
   await house[Symbol.asyncDispose]();
 });
 
-const { ended, credits, ask: send } = callerAt(() => darkroom.url, KEY);
-const ask = (request: object) => send({ prompt: 'a red bicycle', wait: 60, ...request });
+const { ended, credits, submit, ask: send } = callerAt(() => darkroom.url, KEY);
+const ask = (request: object) => send({ prompt: 'a red bicycle', ...request });
 
 describe('several pictures, each a job of its own at the provider', () => {
   it('come in the order they were asked for, whichever was done first', async () => {
     double('bfl').faults.next('stuck');
-    const { id } = await ask({ n: 3, seed: 7, wait: 0 });
+    const id = await submit({ prompt: 'a red bicycle', n: 3, seed: 7 });
     await until(() => double('bfl').fileLog.length === 2, 'the others to be fetched');
     for (const { fate } of double('bfl').jobs) (fate as Map<string, unknown>).clear();
     const g = await ended(id);
@@ -55,7 +55,7 @@ describe('several pictures, each a job of its own at the provider', () => {
 describe('a job of several that hangs until the deadline', () => {
   it('keeps from nobody what the others made', async () => {
     double('bfl').faults.next('stuck');
-    const { id } = await ask({ n: 3, seed: 7, wait: 0, run_within_seconds: 60 });
+    const id = await submit({ prompt: 'a red bicycle', n: 3, seed: 7, run_within_seconds: 60 });
     const g = await ended(id);
     expect(g).toMatchObject({ status: 'succeeded', credits_charged: 4 });
     expect(g.outputs.map(({ seed }) => seed)).toEqual([8, 9]);
@@ -63,7 +63,7 @@ describe('a job of several that hangs until the deadline', () => {
   });
   it('is possibly billed where none was made', async () => {
     double('bfl').faults.on('stuck');
-    const { id } = await ask({ n: 2, wait: 0, run_within_seconds: 60 });
+    const id = await submit({ prompt: 'a red bicycle', n: 2, run_within_seconds: 60 });
     expect(await ended(id)).toMatchObject({ status: 'timeout', credits_charged: 0, error: { possibly_billed: true } });
   });
 });

@@ -55,8 +55,8 @@ afterEach(async () => {
   await house[Symbol.asyncDispose]();
 });
 
-const { get, credits, ask: send } = callerAt(() => darkroom.url, KEY);
-const ask = (request: object) => send({ prompt: 'a red bicycle', wait: 60, ...request });
+const { get, submit, credits, ask: send } = callerAt(() => darkroom.url, KEY);
+const ask = (request: object) => send({ prompt: 'a red bicycle', ...request });
 const balance = async () => (await credits()).balance;
 const nodesOf = (g: GenerationBody) => g.attempts.map((a) => [a.node, a.model, a.outcome]);
 
@@ -135,9 +135,9 @@ describe('an account without money or with a wrong key', () => {
       });
       expect(data.find((n) => n.id === 'fal')?.circuit).toMatchObject({ state: 'closed', reason: null });
       expect(JSON.stringify(data)).not.toContain(replicate.key);
-      const waits = await ask({ model: 'only-replicate', wait: 0 });
+      const waits = await submit({ model: 'only-replicate', prompt: 'x' });
       await until(
-        async () => (await get<GenerationBody>(`/v1/generations/${waits.id}`)).queue_reason === 'breaker_open',
+        async () => (await get<GenerationBody>(`/v1/generations/${waits}`)).queue_reason === 'breaker_open',
         'the reason it waits',
       );
     },
