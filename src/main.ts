@@ -160,12 +160,13 @@ const settingsOf = (config: Config, baseUrl: Promise<string>): Settings => ({
   baseUrl,
 });
 
-/** Compiled once; a workspace with entries of its own has the list of all before them. */
+/** A workspace's own patience goes before that of all, also where it has no end (null). */
 function overflows({ overflowMs, workspaces }: Config['scheduling']): Settings['policy']['overflowMs'] {
   const own = new Map(Object.entries(workspaces));
   return (workspace) => own.get(workspace) ?? (own.has(workspace) ? null : overflowMs);
 }
 
+/** Compiled once; a workspace with entries of its own has the list of all before them. */
 function blocklists({ blocked, workspaces }: Config['policy']): Settings['blocklistOf'] {
   const all = createBlocklist(blocked);
   const own = new Map(Object.entries(workspaces).map(([id, more]) => [id, createBlocklist([...blocked, ...more])]));

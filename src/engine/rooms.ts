@@ -22,9 +22,9 @@ export interface Settings {
   readonly retentionMs: Millis | null;
   readonly quotaBytes: Bytes | null;
   readonly studioCredits: Millicredits;
-  /** What prompts of this workspace may not contain. */
   /** A prompt that one provider refused may be offered to the next. */
   readonly refusedElsewhere: boolean;
+  /** What prompts of this workspace may not contain. */
   readonly blocklistOf: (workspace: WorkspaceId) => Blocklist;
   /** Goes into provenance, and to receivers of webhooks: "Darkroom 0.1.0". */
   readonly software: string;
