@@ -39,6 +39,22 @@ describe('clips', () => {
     expect(Math.min(...stage.clock.slept)).toBeGreaterThanOrEqual(5000);
   });
 
+  it.each([
+    ['hailuo3', 'video'],
+    ['gpt_image_2', 'image'],
+  ] as const)(
+    'and pictures of a model whose frames are not known are asked for without one (%s)',
+    async (remote, kind) => {
+      const stage = await open(remote);
+      const sized = await stage.run(stage.job({ width: 1280, height: 720 }, { kind }));
+      expect(sized).toMatchObject({ refused: true, failure: { code: 'unsupported_input' } });
+      expect(sized.failure?.message).toContain(remote);
+      expect(stage.requests('POST')).toEqual([]);
+      await stage.run(stage.job({ width: null, height: null }, { kind }));
+      expect(stage.body()).not.toHaveProperty('ratio');
+    },
+  );
+
   it('tell how far they are', async () => {
     const stage = await open();
     const ran = await stage.run(stage.job({}, { kind: 'video' }));

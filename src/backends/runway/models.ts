@@ -1,5 +1,5 @@
-// What Runway's models take, by task: frame sizes, lengths, and whether a seed or a negative prompt is known to them. A
-// model that is not listed gets what nearly all take.
+// What Runway's models take, by task: frame sizes, lengths, and whether a seed or a negative prompt is known to them. The
+// frames of a model that is not listed are not guessed: hardly two of them are alike.
 
 import { nearest, type Size, shapeDistance, sizeIn } from '../asked.ts';
 
@@ -7,6 +7,7 @@ export type TaskKind = 'text_to_video' | 'image_to_video' | 'text_to_image';
 
 export interface Abilities {
   readonly path: TaskKind;
+  /** None: they are not known here. */
   readonly ratios: readonly string[];
   /** Seconds, going up; none for pictures. */
   readonly lengths: readonly number[];
@@ -29,14 +30,16 @@ const TWO_TO_TEN = [2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 export function abilitiesOf(remote: string, path: TaskKind): Abilities {
   const gen4 = remote.startsWith('gen4');
-  if (path === 'text_to_image')
-    return { path, ratios: gen4 ? GEN4_PICTURE : GEMINI, lengths: [], seed: gen4, negative: false };
+  if (path === 'text_to_image') {
+    const ratios = gen4 ? GEN4_PICTURE : remote === 'gemini_2.5_flash' ? GEMINI : [];
+    return { path, ratios, lengths: [], seed: gen4, negative: false };
+  }
   if (remote.startsWith('veo')) return { path, ratios: VEO, lengths: [4, 6, 8], seed: false, negative: true };
-  const ratios = gen4 && path === 'image_to_video' ? GEN4_CLIP : WIDE_OR_TALL;
+  const ratios = !gen4 ? [] : path === 'image_to_video' ? GEN4_CLIP : WIDE_OR_TALL;
   return { path, ratios, lengths: TWO_TO_TEN, seed: gen4, negative: false };
 }
 
-/** The frame nearest in shape, and of those alike the nearest in size. Without a size the first. */
+/** The frame nearest in shape, and of those alike the nearest in size. Without a size the first. The list is not empty. */
 export function ratioFor(
   size: Size | null,
   ratios: readonly string[],

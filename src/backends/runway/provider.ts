@@ -3,8 +3,9 @@
 
 import { z } from 'zod';
 import { mustBeAbout, readReply, told } from '../answered.ts';
-import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, sizeOf } from '../asked.ts';
+import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, type Size, sizeOf } from '../asked.ts';
 import { keptAt, refusedInWords } from '../at-an-address.ts';
+import { Refusal } from '../backend.ts';
 import type { Call, Order, Outcome, Provider } from '../provider.ts';
 import { abilitiesOf, ratioFor } from './models.ts';
 import { pictureUri } from './pictures.ts';
@@ -72,11 +73,11 @@ async function picture(order: Order) {
 function call(order: Order, able: ReturnType<typeof abilitiesOf>, more: object) {
   const { params, seed, remote } = order;
   const size = sizeOf(params);
-  const { ratio, exact } = ratioFor(size, able.ratios);
+  const frame = frameOf(order, able, size);
   const json = {
     model: remote,
     promptText: params.prompt,
-    ratio,
+    ...(frame === null ? {} : { ratio: frame.ratio }),
     ...more,
     ...(able.seed ? { seed: seed % SEEDS } : {}),
     ...(able.negative && params.negativePrompt ? { negativePrompt: params.negativePrompt } : {}),
@@ -90,9 +91,16 @@ function call(order: Order, able: ReturnType<typeof abilitiesOf>, more: object) 
         able.negative ? ignored : ['negativePrompt', ...ignored],
         able.lengths.length ? LENGTH_INPUTS : [],
       ),
-      ...(size === null || exact ? [] : [notThatShape(size, ratio.replace(':', 'x'))]),
+      ...(size === null || frame === null || frame.exact ? [] : [notThatShape(size, frame.ratio.replace(':', 'x'))]),
     ],
   };
+}
+
+/** Null where the model is left to choose. */
+function frameOf({ remote }: Order, { ratios }: ReturnType<typeof abilitiesOf>, size: Size | null) {
+  if (ratios.length > 0) return ratioFor(size, ratios);
+  if (size === null) return null;
+  throw new Refusal('unsupported_input', `Which sizes ${remote} makes is not known here; ask for no width and height.`);
 }
 
 function failureOf(code: string) {
