@@ -100,6 +100,12 @@ export const textOf = (body: unknown, key = ''): string => {
   return said ?? 'no JSON';
 };
 
+/** The last progress bar of a log. */
+export function fractionIn(log: string): { readonly fraction?: number } {
+  const percent = log.match(/\d+(?=%\|)/g)?.at(-1);
+  return percent === undefined ? {} : { fraction: Math.min(100, Number(percent)) / 100 };
+}
+
 /** What a text about money sounds like. */
 export const PENNILESS = /credit|balance|billing|fund/i;
 

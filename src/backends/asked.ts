@@ -56,6 +56,17 @@ const NAMES: Readonly<Record<Ignorable, string>> = {
   strength: 'strength',
 };
 
+export interface Range {
+  readonly least: number;
+  readonly most: number;
+}
+
+export const within = (value: number, { least, most }: Range): number => Math.min(most, Math.max(least, value));
+
+/** A warning where a number was brought into the provider's range. `sent` null: it was left out, which is said elsewhere. */
+export const brought = (name: string, wanted: number | null, sent: number | null | undefined): string[] =>
+  sent == null || sent === wanted ? [] : [`The provider does not take ${name} ${wanted}; it was asked for ${sent}.`];
+
 /** How a clip's length is asked for: `inputs.seconds`, or `inputs.duration`. */
 export const LENGTH_INPUTS = ['seconds', 'duration'];
 

@@ -5,6 +5,7 @@
 import { Readable } from 'node:stream';
 import { GatewayError } from '../domain/failure.ts';
 import { HttpError, type HttpResponse, type System } from '../system/system.ts';
+import { PAID } from './answered.ts';
 import type { RemoteFile } from './backend.ts';
 import type { Provider, Result } from './provider.ts';
 
@@ -75,11 +76,10 @@ export function createFiles({ provider, baseUrl, system }: FilesOptions): Files 
 
 const inside = (base64: string): Readable => Readable.from([Buffer.from(base64, 'base64')]);
 
-const paid = { retryable: false, possiblyBilled: true } as const;
 const gone = (cause: unknown) =>
-  new GatewayError('node_lost', 'The provider made the picture, but it cannot be fetched.', { ...paid, cause });
+  new GatewayError('node_lost', 'The provider made the picture, but it cannot be fetched.', { ...PAID, cause });
 const foreign = (cause: unknown) =>
   new GatewayError('model_error', 'The provider answered with a link to an address that is not its own.', {
-    ...paid,
+    ...PAID,
     cause,
   });

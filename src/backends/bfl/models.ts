@@ -2,7 +2,7 @@
 // them here. An unknown name is treated as a model of the newest line.
 
 import type { Params } from '../../domain/params.ts';
-import { type Size, sizeOf } from '../asked.ts';
+import { type Range, type Size, sizeOf } from '../asked.ts';
 
 /** Sides in pixels: from, to, and multiple of. */
 interface Sides {
@@ -10,11 +10,6 @@ interface Sides {
   readonly most: number;
   readonly step: number;
   readonly maxPixels: number;
-}
-
-interface Range {
-  readonly least: number;
-  readonly most: number;
 }
 
 export interface Model {
@@ -80,5 +75,3 @@ export function fitted(params: Params, { least, most, step, maxPixels }: Sides):
   const side = (value: number) => Math.min(most, Math.max(least, Math.floor((value * scale) / step + 1e-9) * step));
   return { width: side(width), height: side(height) };
 }
-
-export const within = (value: number, { least, most }: Range): number => Math.min(most, Math.max(least, value));

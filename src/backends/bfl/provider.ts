@@ -4,9 +4,9 @@
 
 import { z } from 'zod';
 import { mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import { leftOut, nearestRatio, notThatShape, sizeOf } from '../asked.ts';
+import { brought, leftOut, nearestRatio, notThatShape, sizeOf, within } from '../asked.ts';
 import type { Order, Outcome, Provider, Reply } from '../provider.ts';
-import { fitted, type Model, modelOf, within } from './models.ts';
+import { fitted, type Model, modelOf } from './models.ts';
 
 const RATIOS = ['1:1', '16:9', '9:16', '4:3', '3:4', '3:2', '2:3', '21:9', '9:21'];
 
@@ -97,11 +97,6 @@ function sizeFields(params: Order['params'], { size }: Model) {
   const same = made.width === wanted.width && made.height === wanted.height;
   return { fields: made, warnings: same ? [] : [notThatShape(wanted, `${made.width}x${made.height}`)] };
 }
-
-const brought = (name: string, wanted: number | null, sent: number | undefined): string[] =>
-  sent === undefined || sent === wanted
-    ? []
-    : [`The provider does not take ${name} ${wanted}; it was asked for ${sent}.`];
 
 function outcomeOf(reply: Reply, asked: unknown): Outcome {
   const { id, status, result, progress } = readReply(Polled, reply);

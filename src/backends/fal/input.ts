@@ -1,7 +1,17 @@
 // What was asked for, as the input of a model at fal. Pure. The queue takes any body and the model complains later, when
 // it may have been paid: so nothing is sent that the model is known not to take.
 
-import { dataUrl, leftOut, nearest, nearestRatio, notThatShape, seedsBeyond, sizeOf } from '../asked.ts';
+import {
+  brought,
+  dataUrl,
+  leftOut,
+  nearest,
+  nearestRatio,
+  notThatShape,
+  seedsBeyond,
+  sizeOf,
+  within,
+} from '../asked.ts';
 import type { Order } from '../provider.ts';
 import type { Family } from './models.ts';
 
@@ -55,8 +65,5 @@ function sizeFields({ job, params }: Order, { size }: Family) {
 function ranged(wanted: number | null, range: Family['steps']): number | null {
   if (wanted === null || range === undefined) return null;
   if (range.only) return nearest(range.only, (one) => Math.abs(one - wanted));
-  return Math.min(range.most, Math.max(range.least, wanted));
+  return within(wanted, range);
 }
-
-const brought = (name: string, wanted: number | null, sent: number | null): string[] =>
-  sent === null || sent === wanted ? [] : [`The provider does not take ${name} ${wanted}; it was asked for ${sent}.`];

@@ -1,11 +1,10 @@
 // The inputs of the models at fal, by endpoint. The endpoint itself says what is done: input pictures and masks have
 // endpoints of their own below the model's. What is not named here gets what nearly every model takes.
 
+import type { Range } from '../asked.ts';
 import type { Brought, Order } from '../provider.ts';
 
-interface Range {
-  readonly least: number;
-  readonly most: number;
+interface Choice extends Range {
   /** The only values it knows; they are sent as text. */
   readonly only?: readonly number[];
 }
@@ -17,8 +16,8 @@ export interface Family {
   /** The field that asks for PNG. */
   readonly format?: 'output_format' | 'format';
   readonly negative: boolean;
-  readonly steps?: Range;
-  readonly guidance?: Range;
+  readonly steps?: Choice;
+  readonly guidance?: Choice;
   /** Endpoints below the model's for an input picture, and for a picture with a mask. */
   readonly image?: string;
   readonly mask?: string;

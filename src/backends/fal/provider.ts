@@ -4,7 +4,7 @@
 
 import { z } from 'zod';
 import { type Failure, failure } from '../../domain/failure.ts';
-import { isModerated, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
+import { fractionIn, isModerated, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
 import type { Call, Outcome, Provider, Reference, Reply } from '../provider.ts';
 import { inputOf } from './input.ts';
 import { appOf, endpointOf, familyOf, takenBy } from './models.ts';
@@ -70,17 +70,15 @@ function standing(reply: Reply, reference: Reference): Outcome {
     case 'IN_QUEUE':
       return { state: 'running', message: `waiting for the provider${placeOf(queue_position)}` };
     default:
-      return { state: 'running', message: 'rendering', ...fractionIn(logs ?? []) };
+      return {
+        state: 'running',
+        message: 'rendering',
+        ...fractionIn((logs ?? []).map(({ message }) => message ?? '').join('\n')),
+      };
   }
 }
 
 const placeOf = (position: number | null | undefined): string => (position ? `, place ${position}` : '');
-
-/** The last progress bar among the logs. */
-function fractionIn(logs: readonly { readonly message?: string | null | undefined }[]): { readonly fraction?: number } {
-  const percent = logs.flatMap(({ message }) => message?.match(/\d+(?=%\|)/g) ?? []).at(-1);
-  return percent === undefined ? {} : { fraction: Math.min(100, Number(percent)) / 100 };
-}
 
 function made(reply: Reply): Outcome {
   const { images, image, video, audio, has_nsfw_concepts } = readReply(Result, reply);

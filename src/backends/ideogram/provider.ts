@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { MODERATED, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
 import { leftOut, notThatShape, sizeOf } from '../asked.ts';
+import { blobOf, endingOf } from '../at-once.ts';
 import type { Order, Outcome, Provider, Reply } from '../provider.ts';
 import { blackMask, takenPicture } from './pictures.ts';
 import { type Family, familyOf, spellSize } from './sizes.ts';
@@ -111,14 +112,10 @@ async function formOf(fields: Readonly<Record<string, unknown>>, { initImage, ma
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, String(value));
   if (initImage === null) return form;
-  const { bytes, mediaType } = await takenPicture(initImage);
-  form.append(
-    'image',
-    new Blob([new Uint8Array(bytes)], { type: mediaType }),
-    `image.${mediaType.slice('image/'.length)}`,
-  );
+  const image = await takenPicture(initImage);
+  form.append('image', blobOf(image), `image.${endingOf(image.mediaType)}`);
   if (mask !== null)
-    form.append('mask', new Blob([new Uint8Array(await blackMask(mask, bytes))], { type: 'image/png' }), 'mask.png');
+    form.append('mask', blobOf({ bytes: await blackMask(mask, image.bytes), mediaType: 'image/png' }), 'mask.png');
   return form;
 }
 

@@ -5,8 +5,8 @@
 import { z } from 'zod';
 import { readReply, told } from '../answered.ts';
 import { leftOut, seedsBeyond } from '../asked.ts';
-import { inputsOf, refusedAtOnce } from '../at-once.ts';
-import type { Order, Provider, Result } from '../provider.ts';
+import { inputsOf, OpenAiPicture, refusedAtOnce, resultOf } from '../at-once.ts';
+import type { Order, Provider } from '../provider.ts';
 import { editForm } from './edit.ts';
 import { spellSize } from './size.ts';
 
@@ -30,13 +30,12 @@ const Refused = z.object({
   }),
 });
 const Answer = z.object({
-  data: z.array(z.object({ b64_json: z.string().nullish(), url: z.string().nullish() })),
+  data: z.array(OpenAiPicture),
 });
 
 /** Said of the account, whatever it asks for. */
 const NO_ENTRY = new Set<unknown>(['invalid_api_key', 'unsupported_country_region_territory']);
 const NO_MONEY = new Set<unknown>(['insufficient_quota', 'billing_hard_limit_reached', 'billing_not_active']);
-const DATA_URL = /^data:[^,]*;base64,/;
 
 /** An account at OpenAI, or a server that imitates it (by `base_url`). */
 export const openai: Provider = {
@@ -95,9 +94,3 @@ const diffusion = ({ params, seed }: Order) => ({
   ...(params.steps === null ? {} : { num_inference_steps: params.steps, step: params.steps, steps: params.steps }),
   ...(params.guidance === null ? {} : { guidance_scale: params.guidance }),
 });
-
-function resultOf({ b64_json, url }: z.infer<typeof Answer>['data'][number]): readonly Result[] {
-  if (b64_json) return [{ base64: b64_json }];
-  if (!url) return [];
-  return [DATA_URL.test(url) ? { base64: url.replace(DATA_URL, '') } : { url }];
-}

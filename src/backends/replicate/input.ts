@@ -1,7 +1,17 @@
 // What was asked for, as the input of a model at Replicate. Pure and repeatable: the same input is what a prediction whose
 // answer was lost is known by.
 
-import { dataUrl, leftOut, nearestRatio, notThatShape, type Size, seedsBeyond, sizeOf } from '../asked.ts';
+import {
+  brought,
+  dataUrl,
+  leftOut,
+  nearestRatio,
+  notThatShape,
+  type Size,
+  seedsBeyond,
+  sizeOf,
+  within,
+} from '../asked.ts';
 import { Refusal } from '../backend.ts';
 import type { Order, Picture } from '../provider.ts';
 import type { Family, Sizing } from './models.ts';
@@ -53,9 +63,8 @@ function inlined(picture: Picture): string {
 
 function ranged(name: string, wanted: number | null, range: Family['steps']): Said {
   if (wanted === null || range === undefined) return plain({});
-  const sent = Math.min(range.most, Math.max(range.least, wanted));
-  const warnings = sent === wanted ? [] : [`The provider does not take ${name} ${wanted}; it was asked for ${sent}.`];
-  return { fields: { [range.key]: sent }, warnings };
+  const sent = within(wanted, range);
+  return { fields: { [range.key]: sent }, warnings: brought(name, wanted, sent) };
 }
 
 const ignored = ({ params, initImage }: Order, family: Family): string[] =>

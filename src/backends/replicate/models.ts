@@ -2,12 +2,11 @@
 // taken for an official model, which knows little more than a prompt, or, where a version is named, for one that takes
 // what SDXL does.
 
+import type { Range } from '../asked.ts';
 import type { Brought, Order } from '../provider.ts';
 
-interface Range {
+interface Field extends Range {
   readonly key: string;
-  readonly least: number;
-  readonly most: number;
 }
 
 /** How big the picture is to be. */
@@ -25,8 +24,8 @@ export interface Family {
   readonly size: Sizing;
   readonly format: boolean;
   readonly negative: boolean;
-  readonly steps?: Range;
-  readonly guidance?: Range;
+  readonly steps?: Field;
+  readonly guidance?: Field;
   /** The field of an input picture, and the one that says how much of it is repainted, or kept. */
   readonly picture?: string;
   readonly repaint?: { readonly key: string; readonly kept: boolean };
@@ -42,8 +41,8 @@ const SMALL_SEEDS = 2 ** 31;
 const PLAIN = { format: false, negative: false, mask: false, seeds: SEEDS } as const;
 const FLUX = { ...PLAIN, format: true } as const;
 const REPAINT = { key: 'prompt_strength', kept: false } as const;
-const guidance = (key: string, least: number, most: number): Range => ({ key, least, most });
-const steps = (most: number): Range => ({ key: 'num_inference_steps', least: 1, most });
+const guidance = (key: string, least: number, most: number): Field => ({ key, least, most });
+const steps = (most: number): Field => ({ key: 'num_inference_steps', least: 1, most });
 
 const SDXL_LIKE: Family = {
   ...PLAIN,

@@ -4,7 +4,7 @@
 
 import { z } from 'zod';
 import { type Failure, failure } from '../../domain/failure.ts';
-import { mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
+import { fractionIn, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
 import type { Order, Outcome, Provider, Reference, Reply } from '../provider.ts';
 import { inputOf } from './input.ts';
 import { creationOf, familyOf, partsOf, takenBy } from './models.ts';
@@ -113,12 +113,6 @@ function made({ output, logs, data_removed }: z.infer<typeof Prediction>, n: num
   const flagged = WITHHELD.test(logs ?? '');
   const withheld = urls.length > 0 || flagged ? Math.max(0, n - urls.length) : 0;
   return { state: 'done', results: urls.map((url) => ({ url })), withheld };
-}
-
-/** The last progress bar of the log. */
-function fractionIn(logs: string): { readonly fraction?: number } {
-  const percent = logs.match(/\d+(?=%\|)/g)?.at(-1);
-  return percent === undefined ? {} : { fraction: Math.min(100, Number(percent)) / 100 };
 }
 
 function refusedBy(reply: Reply): Failure {

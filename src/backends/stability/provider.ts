@@ -3,7 +3,7 @@
 
 import { z } from 'zod';
 import { readReply, told } from '../answered.ts';
-import { leftOut, nearestRatio, notThatShape, sizeOf } from '../asked.ts';
+import { brought, leftOut, nearestRatio, notThatShape, sizeOf, within } from '../asked.ts';
 import { blobOf, endingOf, inputsOf, refusedAtOnce } from '../at-once.ts';
 import type { Order, Provider } from '../provider.ts';
 
@@ -71,7 +71,7 @@ export const stability: Provider = {
 
 function generation({ remote, params, initImage }: Order): Asked {
   const sd3 = remote.startsWith('sd3');
-  const guidance = sd3 && params.guidance !== null ? within(params.guidance) : null;
+  const guidance = sd3 && params.guidance !== null ? within(params.guidance, GUIDANCE) : null;
   const size = sizeOf(params);
   const shape = size === null || initImage !== null ? null : nearestRatio(size, RATIOS);
   return {
@@ -86,14 +86,10 @@ function generation({ remote, params, initImage }: Order): Asked {
     ignored: sd3 ? [] : ['guidance'],
     warnings: [
       ...(size === null || shape === null || shape.exact ? [] : [notThatShape(size, shape.ratio)]),
-      ...(guidance === null || guidance === params.guidance
-        ? []
-        : [`The provider does not take guidance ${params.guidance}; it was asked for ${guidance}.`]),
+      ...brought('guidance', params.guidance, guidance),
     ],
   };
 }
-
-const within = (guidance: number): number => Math.min(GUIDANCE.most, Math.max(GUIDANCE.least, guidance));
 
 /** White is painted anew there as here. */
 function inpainting({ remote, initImage, mask }: Order): Asked {

@@ -5,8 +5,8 @@ import { z } from 'zod';
 import type { Params } from '../../domain/params.ts';
 import { readReply, told } from '../answered.ts';
 import { dataUrl, leftOut, notThatShape, seedsBeyond, sizeOf } from '../asked.ts';
-import { refusedAtOnce } from '../at-once.ts';
-import type { Order, Provider, Result } from '../provider.ts';
+import { OpenAiPicture, refusedAtOnce, resultOf } from '../at-once.ts';
+import type { Order, Provider } from '../provider.ts';
 
 /** Where models differ in what an input picture is called. All others take none, and would not say so. */
 const EDITS = /kontext/i;
@@ -17,7 +17,7 @@ const SIDES = [64, 1792] as const;
 const word = z.string().nullish().catch(null);
 const Refused = z.object({ error: z.object({ code: word, type: word, param: word }) });
 const Answer = z.object({
-  data: z.array(z.object({ b64_json: z.string().nullish(), url: z.string().nullish() })),
+  data: z.array(OpenAiPicture),
 });
 
 /** An account at Together AI. */
@@ -70,9 +70,6 @@ function pictureOf({ remote, initImage }: Order): { image_url?: string; referenc
   if (initImage === null) return {};
   return EDITS.test(remote) ? { image_url: dataUrl(initImage) } : { reference_images: [dataUrl(initImage)] };
 }
-
-const resultOf = ({ b64_json, url }: z.infer<typeof Answer>['data'][number]): readonly Result[] =>
-  b64_json ? [{ base64: b64_json }] : url ? [{ url }] : [];
 
 function spellSize(params: Params) {
   const asked = sizeOf(params);
