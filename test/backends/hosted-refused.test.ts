@@ -37,7 +37,7 @@ const OVERLOADED: Said = {
 
 describe('a 503', () => {
   it.each(AT_ONCE)('that says when to come back is waited out ($kind)', async (provider) => {
-    const stage = await openAccount(provider, 'm');
+    const stage = await openAccount(provider, 'gen4_image');
     const busy = { ...OVERLOADED, headers: { 'retry-after': '7' } };
     const { asked, connection } = await saying(provider, stage, [busy, FINE]);
     expect((await endOf(connection.run(stage.job(), forever))).failure).toBeNull();
@@ -48,7 +48,7 @@ describe('a 503', () => {
   it.each([...AT_ONCE, ...POLLED])(
     'that does not may have begun it, and it is not asked again ($kind)',
     async (provider) => {
-      const stage = await openAccount(provider, 'm');
+      const stage = await openAccount(provider, 'gen4_image');
       const { asked, connection } = await saying(provider, stage, [OVERLOADED]);
       const ran = await endOf(connection.run(stage.job(), forever));
       expect(ran).toMatchObject({ refused: false, failure: { code: 'node_lost', possiblyBilled: true } });
