@@ -8,6 +8,8 @@ import type { Refusal } from './backend.ts';
 
 /** Longest that is waited for here; what is asked to stay away for longer is better served elsewhere. */
 export const LONGEST_WAIT_MS: Millis = 30_000;
+/** Closed no longer than that, whatever was asked: a provider may say nonsense, and by a clock of ours that is wrong a date is far off. */
+const LONGEST_CLOSED_MS: Millis = 600_000;
 /** Times that one job waits: a door that closes again and again is as good as shut. */
 const WAITS = 5;
 
@@ -23,7 +25,7 @@ export function createGate({ clock, random }: Pick<System, 'clock' | 'random'>):
     null;
   return {
     close(ms, spread, why) {
-      const until = clock.monotonic() + ms;
+      const until = clock.monotonic() + Math.min(ms, LONGEST_CLOSED_MS);
       if (closed === null || until > closed.until) closed = { until, spread, why };
     },
     async pass(waited, signal) {

@@ -91,6 +91,15 @@ describe('the gate', () => {
     expect(passed).toBe(2);
   });
 
+  it('is tried again after ten minutes, however long it was asked to stay closed', async () => {
+    const { clock, gate } = gates();
+    gate.close(86_400_000, 21_600_000, never);
+    await clock.advance(569_999);
+    await expect(gate.pass(0, forever)).rejects.toThrow('Later.');
+    await clock.advance(30_001);
+    expect(await gate.pass(0, forever)).toBe(0);
+  });
+
   it('is given up where it closes again and again', async () => {
     const { gate } = gates();
     gate.close(10_000, 0, never);
