@@ -100,6 +100,14 @@ export const ANNOUNCED = {
 const closeAttempt = (attempts: readonly Attempt[], at: Millis, outcome: string): readonly Attempt[] =>
   attempts.map((a) => (a.finishedAt === null ? { ...a, finishedAt: at, outcome } : a));
 
+/** Who waits for an account that is in trouble tries it every minute: of such tries the last is told, or there would be thousands. */
+function lastOfAlike(attempts: readonly Attempt[]): readonly Attempt[] {
+  const [before, last] = attempts.slice(-2);
+  if (before === undefined || last === undefined || last.outcome === 'handed_over') return attempts;
+  const alike = (['n', 'node', 'backend', 'model', 'outcome'] as const).every((key) => before[key] === last[key]);
+  return alike ? [...attempts.slice(0, -2), last] : attempts;
+}
+
 /** Applies an event. Throws (our own bug) when ACCEPTS forbids it; callers that may race check `accepts` first. */
 export function apply(g: Generation, event: GenerationEvent): Generation {
   if (!accepts(g, event.type)) throw new Error(`${event.type} cannot follow ${g.state.status}`);
@@ -138,15 +146,13 @@ export function apply(g: Generation, event: GenerationEvent): Generation {
       };
     case 'requeued': {
       const running = state as Extract<GenerationState, { status: 'running' }>;
+      const { code } = event.failure;
+      const attempts = closeAttempt(g.attempts, event.at, code === 'shutting_down' ? 'handed_over' : code);
       return {
         ...next,
         softened: g.softened || event.soften === true,
         params: event.soften && g.softenedPrompt !== null ? { ...g.params, prompt: g.softenedPrompt } : g.params,
-        attempts: closeAttempt(
-          g.attempts,
-          event.at,
-          event.failure.code === 'shutting_down' ? 'handed_over' : event.failure.code,
-        ),
+        attempts: event.giveBack && event.avoid === null ? lastOfAlike(attempts) : attempts,
         avoid: event.avoid === null || g.avoid.includes(event.avoid) ? g.avoid : [...g.avoid, event.avoid],
         state: {
           status: 'queued',

@@ -73,7 +73,10 @@ it('only the one that finds out an account has no money fails; the trials after 
   const ids = [(await house.ask()).id, (await house.ask()).id];
   await house.clock.advance(400_000);
   for (const id of ids) {
-    expect(house.gateway.view(await house.state(id), '').queue).toMatchObject({ reason: 'breaker_open' });
+    const g = await house.state(id);
+    expect(house.gateway.view(g, '').queue).toMatchObject({ reason: 'breaker_open' });
+    // an account may be in trouble for days
+    expect(g.attempts.length).toBeLessThanOrEqual(1);
   }
   house.fakes.node('fal').plan = {};
   for (const id of ids) await house.until(id, 'succeeded');
