@@ -12,7 +12,7 @@ import { createFiles, type Files } from './files.ts';
 import { follow, renewed } from './follow.ts';
 import { merged } from './merged.ts';
 import { nothing, shortOf, worstOf } from './outcome.ts';
-import { type Begun, begin, isAsked, isNone, lookedFor, type Part, partsOf, type Sending } from './parts.ts';
+import { type Begun, begin, isNone, lookedFor, type Part, partsOf, type Sending } from './parts.ts';
 import type { Brought, Outcome, Provider } from './provider.ts';
 
 /** Connects an account of this provider. Its base URL and token are the spec's. */
@@ -27,7 +27,6 @@ export const connectAccount =
     return {
       resumable: true,
       paid: true,
-      asked: (remote) => isAsked(partsOf(remote)),
       async probe() {
         return {
           flavour: provider.kind,

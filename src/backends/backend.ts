@@ -58,7 +58,7 @@ export interface RemoteFile {
   open(signal: AbortSignal): Promise<Readable>;
 }
 
-/** False: the reference itself says that nothing was asked for under it yet, for when nobody is left who understands the rest. */
+/** False: the reference itself says that nothing was asked for under it, or that all was refused; whoever understands the rest may be gone. */
 export const wasAsked = ({ asked }: RemoteRef): boolean => asked !== false;
 /** The route's name of the model that it was asked for; null: the reference does not say. */
 export const modelIn = ({ model }: RemoteRef): string | null => (typeof model === 'string' ? model : null);
@@ -93,8 +93,6 @@ export interface Connection {
   readonly resumable: boolean;
   /** What was begun costs money whether we fetch it or not: it is never begun again for a failure of ours. */
   readonly paid?: boolean;
-  /** Where `paid`: was anything asked for under this reference? Absent: with every reference something may have been. */
-  asked?(remote: RemoteRef): boolean;
   /** Why the server answers but will never run anything again until it is restarted; null or absent: nothing of the kind was seen. */
   readonly wedged?: string | null;
   close(): Promise<void>;

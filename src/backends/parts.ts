@@ -248,7 +248,7 @@ function remoteOf(parts: readonly Part[]): RemoteRef {
 }
 
 /** Was any of them sent, or about to be, without being refused? */
-export const isAsked = (parts: readonly Part[]): boolean => parts.some(({ ended }) => ended?.refused !== true);
+const isAsked = (parts: readonly Part[]): boolean => parts.some(({ ended }) => ended?.refused !== true);
 
 /** What was stored by `remoteOf`. */
 export function partsOf(remote: { readonly [key: string]: Json }): readonly Part[] {

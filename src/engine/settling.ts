@@ -1,7 +1,7 @@
 // How an attempt ends: which event follows, that it is stored even when storing fails for a while, and that the node is
 // not left working on something nobody waits for.
 
-import { type Connection, Refusal } from '../backends/backend.ts';
+import { type Connection, Refusal, wasAsked } from '../backends/backend.ts';
 import type { GenerationEvent } from '../domain/event.ts';
 import { FAILURES, type Failure, type FailureCode, failure, toFailure } from '../domain/failure.ts';
 import type { Generation, RemoteRef } from '../domain/generation.ts';
@@ -114,7 +114,7 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
 
   /** It may have been paid for: whatever went wrong since is no reason to ask, and pay, again. */
   const ours = ({ connection, remote, files }: Tale, why: Failure, refused: boolean): Failure => {
-    const asked = connection?.paid === true && remote !== null && connection.asked?.(remote) !== false && !refused;
+    const asked = connection?.paid === true && remote !== null && wasAsked(remote) && !refused;
     const again = TELLS_NOTHING.has(why.code) || FAILURES[why.code].retry !== 'never';
     const made = files.length > 0;
     return asked && (again || made) ? { ...why, retryable: false, possiblyBilled: true } : why;

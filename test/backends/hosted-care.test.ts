@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectAccount } from '../../src/backends/account.ts';
-import type { RunEvent } from '../../src/backends/backend.ts';
+import { type RunEvent, wasAsked } from '../../src/backends/backend.ts';
 import { bfl } from '../../src/backends/bfl/provider.ts';
 import { fal } from '../../src/backends/fal/provider.ts';
 import { gemini } from '../../src/backends/gemini/provider.ts';
@@ -195,7 +195,7 @@ describe('a job in parts', () => {
     const ran = await stage.resume(stage.job(), remote);
     expect(ran).toMatchObject({ refused, failure: { code } });
     expect(ran.failure?.possiblyBilled).toBeUndefined();
-    expect(stage.connection.asked?.(remote)).toBe(!refused);
+    expect(wasAsked(remote)).toBe(!refused);
     expect(stage.requests('POST')).toHaveLength(posts);
   });
 

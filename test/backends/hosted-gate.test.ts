@@ -2,7 +2,7 @@
 // one after the other. What waits has asked for nothing, and can be cancelled at once.
 
 import { describe, expect, it } from 'vitest';
-import { Refusal } from '../../src/backends/backend.ts';
+import { Refusal, wasAsked } from '../../src/backends/backend.ts';
 import { bfl } from '../../src/backends/bfl/provider.ts';
 import { createGate } from '../../src/backends/gate.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
@@ -39,7 +39,7 @@ describe('an account that takes no more', () => {
     const stage = await open();
     stage.double.faults.next('rate_limited', { ms: 20_000 });
     const remote = await stage.killedAfter(stage.job(), 'intent', 2);
-    expect(stage.connection.asked?.(remote)).toBe(false);
+    expect(wasAsked(remote)).toBe(false);
     const stop = new AbortController();
     stop.abort(new GatewayError('cancelled_by_caller'));
     const ran = await stage.run(stage.job(), stop.signal);

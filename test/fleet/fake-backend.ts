@@ -3,14 +3,7 @@
 // given clock's; nothing here touches the network.
 
 import { Readable } from 'node:stream';
-import {
-  type Backends,
-  type Connection,
-  type Job,
-  Refusal,
-  type RunEvent,
-  wasAsked,
-} from '../../src/backends/backend.ts';
+import { type Backends, type Connection, type Job, Refusal, type RunEvent } from '../../src/backends/backend.ts';
 import { type Failure, type FailureCode, GatewayError } from '../../src/domain/failure.ts';
 import type { RemoteRef } from '../../src/domain/generation.ts';
 import { type BackendKind, HOSTED_BACKENDS, isHosted, LOCAL_BACKENDS, residencyKey } from '../../src/domain/model.ts';
@@ -296,7 +289,6 @@ function makeNode(id: string, clock: Clock, all: Work[]) {
         return fake.resumable;
       },
       paid,
-      asked: wasAsked,
       get wedged() {
         return fake.wedged;
       },
