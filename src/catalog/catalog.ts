@@ -110,8 +110,8 @@ export async function openCatalog({ models, workflows, clock, log, watch = true 
     },
     async close() {
       listeners.clear();
-      calendar?.[Symbol.dispose]();
       await follower?.();
+      calendar?.[Symbol.dispose]();
     },
   };
 }
