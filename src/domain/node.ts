@@ -1,5 +1,5 @@
-// A node: a place that can run a generation, a box of the studio or an account at a hosted provider. Spec = what the operator wrote, Report = what the last probe saw,
-// View = what placement may look at.
+// A node: a place that can run a generation, a box of the studio or an account at a hosted provider. Spec = what the
+// operator wrote, Report = what the last probe saw, View = what placement may look at.
 
 import type { Lane } from './lane.ts';
 import type { BackendKind, Route } from './model.ts';

@@ -1,6 +1,7 @@
 // What follows from a failed attempt: pure. Ours (a node died, ran out of memory, was rebooted) is retried elsewhere
-// under the same generation; where nothing ran, the next place is asked until all have been; the caller's and the model's own is final; a refusal is softened once where the caller
-// said how; what nobody can explain is tried once more, and is then for a person to look at.
+// under the same generation; where nothing ran, the next place is asked until all have been; the caller's and the model's
+// own is final; a refusal is softened once where the caller said how; what nobody can explain is tried once more, and is
+// then for a person to look at.
 
 import type { GenerationEvent } from './event.ts';
 import { FAILURES, type Failure, type FailureCode, failure } from './failure.ts';
