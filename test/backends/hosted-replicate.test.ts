@@ -206,6 +206,20 @@ describe('a prediction whose answer was lost', () => {
     expect((await stage.run(stage.job({ seed: 9 }))).failure).toBeNull();
   });
 
+  it('is not taken for one made from another picture', async () => {
+    const stage = await open(DEV);
+    const stranger = await openAccount(replicate, DEV);
+    await stranger.run(stranger.job({}, { files: [await stranger.file('init_image', 128)] }));
+    await fetch(`${stage.double.url}/models/${DEV}/predictions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${stage.double.key}`, 'content-type': 'application/json' },
+      body: JSON.stringify(stranger.body()),
+    });
+    stage.double.faults.next('drop_before');
+    const ran = await stage.run(stage.job({}, { files: [await stage.file('init_image', 64)] }));
+    expect(ran.failure).toMatchObject({ code: 'node_lost', possiblyBilled: true });
+  });
+
   it('is found behind a hundred others', async () => {
     const stage = await open();
     const remote = await stage.killedAfter(stage.job(), 'intent');

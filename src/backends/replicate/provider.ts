@@ -74,15 +74,17 @@ export const replicate: Provider = {
   },
 };
 
-/** Same model, same input; pictures apart, which the list may show in another form. */
+/** Same model, same input; a picture that the list shows in another form than it was sent in is taken for the same. */
 function isOf(one: unknown, order: Order): one is z.infer<typeof Listed> {
   const { success, data } = Listed.safeParse(one);
   if (!success) return false;
   const { name } = partsOf(order.remote);
   if (data.model != null && name !== '' && !name.startsWith('deployments/') && data.model !== name) return false;
   const sent = Object.entries(inputOf(order, familyOf(order.remote)).fields);
-  return sent.every(([key, value]) => String(value).startsWith('data:') || data.input[key] === value);
+  return sent.every(([key, value]) => data.input[key] === value || (isInline(value) && !isInline(data.input[key])));
 }
+
+const isInline = (value: unknown): boolean => typeof value === 'string' && value.startsWith('data:');
 
 function outcomeOf(reply: Reply, { id, n }: Reference): Outcome {
   const prediction = readReply(Prediction, reply);
