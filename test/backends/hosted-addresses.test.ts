@@ -2,10 +2,10 @@
 // notes what it was asked, since no stand-in can be at https://api.bfl.ai.
 
 import { describe, expect, it } from 'vitest';
-import { connectAccount } from '../../src/backends/account.ts';
 import { bfl } from '../../src/backends/bfl/provider.ts';
-import { createFiles } from '../../src/backends/files.ts';
-import type { Provider } from '../../src/backends/provider.ts';
+import { connectAccount } from '../../src/backends/hosted/account.ts';
+import { createFiles } from '../../src/backends/hosted/files.ts';
+import type { Provider } from '../../src/backends/hosted/provider.ts';
 import { replicate } from '../../src/backends/replicate/provider.ts';
 import type { GatewayError } from '../../src/domain/failure.ts';
 import type { Http, HttpRequest } from '../../src/system/system.ts';

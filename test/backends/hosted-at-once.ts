@@ -2,7 +2,7 @@
 // went wrong after the request was sent is possibly billed and is never sent again; what was refused before is not.
 
 import { describe, expect, test } from 'vitest';
-import type { Provider } from '../../src/backends/provider.ts';
+import type { Provider } from '../../src/backends/hosted/provider.ts';
 import { type FailureCode, GatewayError } from '../../src/domain/failure.ts';
 import type { HostedFault, HostedOptions } from '../doubles/hosted/hosted.ts';
 import { until } from '../harness/manual-clock.ts';

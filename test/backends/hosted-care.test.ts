@@ -4,15 +4,15 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { connectAccount } from '../../src/backends/account.ts';
 import { type RunEvent, wasAsked } from '../../src/backends/backend.ts';
 import { bfl } from '../../src/backends/bfl/provider.ts';
 import { fal } from '../../src/backends/fal/provider.ts';
 import { gemini } from '../../src/backends/gemini/provider.ts';
+import { connectAccount } from '../../src/backends/hosted/account.ts';
+import type { Provider } from '../../src/backends/hosted/provider.ts';
 import { ideogram } from '../../src/backends/ideogram/provider.ts';
 import { luma } from '../../src/backends/luma/provider.ts';
 import { openai } from '../../src/backends/openai/provider.ts';
-import type { Provider } from '../../src/backends/provider.ts';
 import { replicate } from '../../src/backends/replicate/provider.ts';
 import { runway } from '../../src/backends/runway/provider.ts';
 import { stability } from '../../src/backends/stability/provider.ts';

@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest';
 import { Refusal, wasAsked } from '../../src/backends/backend.ts';
 import { bfl } from '../../src/backends/bfl/provider.ts';
-import { createGate } from '../../src/backends/gate.ts';
+import { createGate } from '../../src/backends/hosted/gate.ts';
 import { GatewayError } from '../../src/domain/failure.ts';
 import { ManualClock, settle } from '../harness/manual-clock.ts';
 import { realSystem } from '../harness/system.ts';

@@ -1,7 +1,7 @@
 // Several streams as one: they are told as they come, and they end together.
 
 import { describe, expect, it } from 'vitest';
-import { merged } from '../../src/backends/merged.ts';
+import { merged } from '../../src/backends/hosted/merged.ts';
 import { forever } from './hosted-account.ts';
 
 /** Tells these, then waits to be stopped, which takes it a moment. */

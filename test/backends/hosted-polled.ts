@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { InputFile, Job } from '../../src/backends/backend.ts';
-import type { Provider } from '../../src/backends/provider.ts';
+import type { Provider } from '../../src/backends/hosted/provider.ts';
 import type { FailureCode } from '../../src/domain/failure.ts';
 import type { Params } from '../../src/domain/params.ts';
 import type { HostedFault } from '../doubles/hosted/hosted.ts';

@@ -4,9 +4,9 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach } from 'vitest';
-import { connectAccount } from '../../src/backends/account.ts';
 import type { Connection } from '../../src/backends/backend.ts';
-import type { Provider } from '../../src/backends/provider.ts';
+import { connectAccount } from '../../src/backends/hosted/account.ts';
+import type { Provider } from '../../src/backends/hosted/provider.ts';
 import type { Stage } from './hosted-account.ts';
 
 export interface Said {

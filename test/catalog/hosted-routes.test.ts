@@ -3,7 +3,7 @@
 
 import { resolve } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import type { Order, Provider } from '../../src/backends/provider.ts';
+import type { Order, Provider } from '../../src/backends/hosted/provider.ts';
 import { openCatalog, resolveParams, type Snapshot } from '../../src/catalog/catalog.ts';
 import { isHosted, type Model, type Route } from '../../src/domain/model.ts';
 import { quote } from '../../src/domain/price.ts';

@@ -2,7 +2,7 @@
 // them here. An unknown name is treated as a model of the newest line.
 
 import type { Params } from '../../domain/params.ts';
-import { type Range, type Size, sizeOf } from '../asked.ts';
+import { type Range, type Size, sizeOf } from '../hosted/asked.ts';
 
 /** Sides in pixels: from, to, and multiple of. */
 interface Sides {

@@ -3,9 +3,9 @@
 // and a result's link dies within minutes; asking again brings a fresh one.
 
 import { z } from 'zod';
-import { mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import { brought, leftOut, nearestRatio, notThatShape, sizeOf, within } from '../asked.ts';
-import type { Order, Outcome, Provider, Reply } from '../provider.ts';
+import { mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../hosted/answered.ts';
+import { brought, leftOut, nearestRatio, notThatShape, sizeOf, within } from '../hosted/asked.ts';
+import type { Order, Outcome, Provider, Reply } from '../hosted/provider.ts';
 import { fitted, type Model, modelOf } from './models.ts';
 
 const RATIOS = ['1:1', '16:9', '9:16', '4:3', '3:4', '3:2', '2:3', '21:9', '9:21'];

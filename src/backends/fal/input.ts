@@ -11,8 +11,8 @@ import {
   seedsBeyond,
   sizeOf,
   within,
-} from '../asked.ts';
-import type { Order } from '../provider.ts';
+} from '../hosted/asked.ts';
+import type { Order } from '../hosted/provider.ts';
 import type { Family } from './models.ts';
 
 type Fields = Readonly<Record<string, unknown>>;

@@ -1,8 +1,8 @@
 // The inputs of the models at fal, by endpoint. The endpoint itself says what is done: input pictures and masks have
 // endpoints of their own below the model's. What is not named here gets what nearly every model takes.
 
-import type { Range } from '../asked.ts';
-import type { Brought, Order } from '../provider.ts';
+import type { Range } from '../hosted/asked.ts';
+import type { Brought, Order } from '../hosted/provider.ts';
 
 interface Choice extends Range {
   /** The only values it knows; they are sent as text. */

@@ -4,8 +4,16 @@
 
 import { z } from 'zod';
 import { type Failure, failure } from '../../domain/failure.ts';
-import { fractionIn, isModerated, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import type { Call, Outcome, Provider, Reference, Reply } from '../provider.ts';
+import {
+  fractionIn,
+  isModerated,
+  mustBeAbout,
+  readReply,
+  refusedPoll,
+  refusedSubmit,
+  told,
+} from '../hosted/answered.ts';
+import type { Call, Outcome, Provider, Reference, Reply } from '../hosted/provider.ts';
 import { inputOf } from './input.ts';
 import { appOf, endpointOf, familyOf, takenBy } from './models.ts';
 

@@ -2,9 +2,9 @@
 // an error, and "quota" is said of an empty account and of a busy minute alike; refusals.ts tells them apart.
 
 import { z } from 'zod';
-import { readReply, told } from '../answered.ts';
-import { leftOut, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
-import type { Outcome, Picture, Provider } from '../provider.ts';
+import { readReply, told } from '../hosted/answered.ts';
+import { leftOut, nearestRatio, notThatShape, type Size, sizeOf } from '../hosted/asked.ts';
+import type { Outcome, Picture, Provider } from '../hosted/provider.ts';
 import { refusedBy } from './refusals.ts';
 
 const RATIOS = ['1:1', '2:3', '3:2', '3:4', '4:3', '4:5', '5:4', '9:16', '16:9', '21:9'];

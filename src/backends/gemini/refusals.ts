@@ -3,9 +3,9 @@
 
 import { z } from 'zod';
 import type { Failure } from '../../domain/failure.ts';
-import { told } from '../answered.ts';
-import { refusedAtOnce } from '../at-once.ts';
-import type { Reply } from '../provider.ts';
+import { told } from '../hosted/answered.ts';
+import { refusedAtOnce } from '../hosted/at-once.ts';
+import type { Reply } from '../hosted/provider.ts';
 
 const Detail = z.object({
   reason: z.string().optional(),

@@ -2,7 +2,7 @@
 // white, is painted anew.
 
 import sharp from 'sharp';
-import type { Picture } from '../provider.ts';
+import type { Picture } from '../hosted/provider.ts';
 
 const TAKEN = ['image/jpeg', 'image/png', 'image/webp'];
 

@@ -2,10 +2,10 @@
 // picture without a link was made, withheld and billed. Nothing can be cancelled there.
 
 import { z } from 'zod';
-import { MODERATED, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import { leftOut, notThatShape, sizeOf } from '../asked.ts';
-import { blobOf, endingOf } from '../at-once.ts';
-import type { Order, Outcome, Provider, Reply } from '../provider.ts';
+import { MODERATED, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../hosted/answered.ts';
+import { leftOut, notThatShape, sizeOf } from '../hosted/asked.ts';
+import { blobOf, endingOf } from '../hosted/at-once.ts';
+import type { Order, Outcome, Provider, Reply } from '../hosted/provider.ts';
 import { blackMask, takenPicture } from './pictures.ts';
 import { type Family, familyOf, spellSize } from './sizes.ts';
 

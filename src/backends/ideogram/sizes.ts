@@ -1,7 +1,7 @@
 // What Ideogram's models differ in: how a size is spelled, whether a negative prompt is taken, and which of the paths
 // start from a picture. A model that is not known here is spoken to like the older ones, which take the least.
 
-import { nearestRatio, type Size } from '../asked.ts';
+import { nearestRatio, type Size } from '../hosted/asked.ts';
 
 export interface Family {
   /** `listed`: one of the resolutions, or a ratio. `pixels`: any. `own`: it chooses by itself. */

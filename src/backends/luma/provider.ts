@@ -4,11 +4,20 @@
 // cancelling, and destroys one that is finished.
 
 import { z } from 'zod';
-import { MODERATED, mustBeAbout, readReply, told } from '../answered.ts';
-import { LENGTH_INPUTS, leftOut, lengthOf, nearest, nearestRatio, notThatShape, type Size, sizeOf } from '../asked.ts';
-import { keptAt, refusedInWords } from '../at-an-address.ts';
 import { Refusal } from '../backend.ts';
-import type { Call, Order, Outcome, Provider } from '../provider.ts';
+import { MODERATED, mustBeAbout, readReply, told } from '../hosted/answered.ts';
+import {
+  LENGTH_INPUTS,
+  leftOut,
+  lengthOf,
+  nearest,
+  nearestRatio,
+  notThatShape,
+  type Size,
+  sizeOf,
+} from '../hosted/asked.ts';
+import { keptAt, refusedInWords } from '../hosted/at-an-address.ts';
+import type { Call, Order, Outcome, Provider } from '../hosted/provider.ts';
 
 const RATIOS = ['1:1', '16:9', '9:16', '4:3', '3:4', '21:9', '9:21'];
 const LENGTHS = [5, 9];

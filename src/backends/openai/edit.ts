@@ -2,8 +2,8 @@
 // (transparent is painted anew), servers that imitate it read its grey (white is): ours says both at once.
 
 import sharp from 'sharp';
-import { blobOf, endingOf } from '../at-once.ts';
-import type { Picture } from '../provider.ts';
+import { blobOf, endingOf } from '../hosted/at-once.ts';
+import type { Picture } from '../hosted/provider.ts';
 
 export async function editForm(
   fields: Readonly<Record<string, string | number | boolean>>,

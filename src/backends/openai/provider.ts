@@ -3,10 +3,10 @@
 // parameter it does not know, the others take the ones that diffusion models have.
 
 import { z } from 'zod';
-import { readReply, told } from '../answered.ts';
-import { leftOut, seedsBeyond } from '../asked.ts';
-import { inputsOf, OpenAiPicture, refusedAtOnce, resultOf } from '../at-once.ts';
-import type { Order, Provider } from '../provider.ts';
+import { readReply, told } from '../hosted/answered.ts';
+import { leftOut, seedsBeyond } from '../hosted/asked.ts';
+import { inputsOf, OpenAiPicture, refusedAtOnce, resultOf } from '../hosted/at-once.ts';
+import type { Order, Provider } from '../hosted/provider.ts';
 import { editForm } from './edit.ts';
 import { spellSize } from './size.ts';
 

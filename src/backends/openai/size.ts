@@ -2,7 +2,7 @@
 // OpenAI make what their own model can, so they are asked for what was wanted.
 
 import type { Params } from '../../domain/params.ts';
-import { nearest, notThatShape, type Size, shapeDistance, sizeOf } from '../asked.ts';
+import { nearest, notThatShape, type Size, shapeDistance, sizeOf } from '../hosted/asked.ts';
 
 const FIXED: readonly Size[] = [
   { width: 1024, height: 1024 },

@@ -1,6 +1,7 @@
 // What was asked for, as the input of a model at Replicate. Pure and repeatable: the same input is what a prediction whose
 // answer was lost is known by.
 
+import { Refusal } from '../backend.ts';
 import {
   brought,
   dataUrl,
@@ -11,9 +12,8 @@ import {
   seedsBeyond,
   sizeOf,
   within,
-} from '../asked.ts';
-import { Refusal } from '../backend.ts';
-import type { Order, Picture } from '../provider.ts';
+} from '../hosted/asked.ts';
+import type { Order, Picture } from '../hosted/provider.ts';
 import type { Family, Sizing } from './models.ts';
 
 type Fields = Readonly<Record<string, string | number>>;

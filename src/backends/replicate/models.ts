@@ -2,8 +2,8 @@
 // taken for an official model, which knows little more than a prompt, or, where a version is named, for one that takes
 // what SDXL does.
 
-import type { Range } from '../asked.ts';
-import type { Brought, Order } from '../provider.ts';
+import type { Range } from '../hosted/asked.ts';
+import type { Brought, Order } from '../hosted/provider.ts';
 
 interface Field extends Range {
   readonly key: string;

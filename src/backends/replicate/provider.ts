@@ -4,8 +4,8 @@
 
 import { z } from 'zod';
 import { type Failure, failure } from '../../domain/failure.ts';
-import { fractionIn, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../answered.ts';
-import type { Order, Outcome, Provider, Reference, Reply } from '../provider.ts';
+import { fractionIn, mustBeAbout, readReply, refusedPoll, refusedSubmit, told } from '../hosted/answered.ts';
+import type { Order, Outcome, Provider, Reference, Reply } from '../hosted/provider.ts';
 import { inputOf } from './input.ts';
 import { creationOf, familyOf, partsOf, takenBy } from './models.ts';
 

@@ -1,7 +1,7 @@
 // What Runway's models take, by task: frame sizes, lengths, and whether a seed or a negative prompt is known to them. The
 // frames of a model that is not listed are not guessed: hardly two of them are alike.
 
-import { nearest, type Size, shapeDistance, sizeIn } from '../asked.ts';
+import { nearest, type Size, shapeDistance, sizeIn } from '../hosted/asked.ts';
 
 export type TaskKind = 'text_to_video' | 'image_to_video' | 'text_to_image';
 

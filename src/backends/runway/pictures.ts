@@ -2,9 +2,9 @@
 // one goes as JPEG, in its own size as long as that fits.
 
 import sharp from 'sharp';
-import { dataUrl } from '../asked.ts';
 import { Refusal } from '../backend.ts';
-import type { Picture } from '../provider.ts';
+import { dataUrl } from '../hosted/asked.ts';
+import type { Picture } from '../hosted/provider.ts';
 
 const TAKEN = ['image/jpeg', 'image/png', 'image/webp'];
 const MAX_URI = 5 * 1000 * 1000;

@@ -2,11 +2,11 @@
 // one that is done; questions come no more often than every five seconds; a moderated task costs as much as any other.
 
 import { z } from 'zod';
-import { mustBeAbout, readReply, told } from '../answered.ts';
-import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, type Size, sizeOf } from '../asked.ts';
-import { keptAt, refusedInWords } from '../at-an-address.ts';
 import { Refusal } from '../backend.ts';
-import type { Call, Order, Outcome, Provider } from '../provider.ts';
+import { mustBeAbout, readReply, told } from '../hosted/answered.ts';
+import { LENGTH_INPUTS, leftOut, lengthOf, notThatShape, type Size, sizeOf } from '../hosted/asked.ts';
+import { keptAt, refusedInWords } from '../hosted/at-an-address.ts';
+import type { Call, Order, Outcome, Provider } from '../hosted/provider.ts';
 import { abilitiesOf, ratioFor } from './models.ts';
 import { pictureUri } from './pictures.ts';
 

@@ -2,10 +2,10 @@
 // core, ultra, the SD3 family (named in the form), and the inpainting service, which is a model of its own.
 
 import { z } from 'zod';
-import { readReply, told } from '../answered.ts';
-import { brought, leftOut, nearestRatio, notThatShape, sizeOf, within } from '../asked.ts';
-import { blobOf, endingOf, inputsOf, refusedAtOnce } from '../at-once.ts';
-import type { Order, Provider } from '../provider.ts';
+import { readReply, told } from '../hosted/answered.ts';
+import { brought, leftOut, nearestRatio, notThatShape, sizeOf, within } from '../hosted/asked.ts';
+import { blobOf, endingOf, inputsOf, refusedAtOnce } from '../hosted/at-once.ts';
+import type { Order, Provider } from '../hosted/provider.ts';
 
 const RATIOS = ['21:9', '16:9', '3:2', '5:4', '1:1', '4:5', '2:3', '9:16', '9:21'];
 /** 0 means "any" there. */

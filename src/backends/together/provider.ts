@@ -3,10 +3,10 @@
 
 import { z } from 'zod';
 import type { Params } from '../../domain/params.ts';
-import { readReply, told } from '../answered.ts';
-import { dataUrl, leftOut, notThatShape, seedsBeyond, sizeOf } from '../asked.ts';
-import { OpenAiPicture, refusedAtOnce, resultOf } from '../at-once.ts';
-import type { Order, Provider } from '../provider.ts';
+import { readReply, told } from '../hosted/answered.ts';
+import { dataUrl, leftOut, notThatShape, seedsBeyond, sizeOf } from '../hosted/asked.ts';
+import { OpenAiPicture, refusedAtOnce, resultOf } from '../hosted/at-once.ts';
+import type { Order, Provider } from '../hosted/provider.ts';
 
 /** Where models differ in what an input picture is called. All others take none, and would not say so. */
 const EDITS = /kontext/i;

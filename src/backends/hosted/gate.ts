@@ -2,9 +2,9 @@
 // others too: it is closed for as long, nobody knocks meanwhile, and they do not all come back at one instant. While one
 // waits here nothing of it was asked.
 
-import type { Millis } from '../domain/units.ts';
-import type { System } from '../system/system.ts';
-import type { Refusal } from './backend.ts';
+import type { Millis } from '../../domain/units.ts';
+import type { System } from '../../system/system.ts';
+import type { Refusal } from '../backend.ts';
 
 /** Longest that is waited for here; what is asked to stay away for longer is better served elsewhere. */
 export const LONGEST_WAIT_MS: Millis = 30_000;

@@ -2,11 +2,11 @@
 // asked is stored first and sent once (parts.ts), what was paid is asked about until our own deadline (follow.ts), and what
 // came of it is handed over as soon as it is there, since links run out.
 
-import { type Failure, GatewayError } from '../domain/failure.ts';
-import type { Kind } from '../domain/model.ts';
-import { seedOfOutput } from '../domain/params.ts';
+import { type Failure, GatewayError } from '../../domain/failure.ts';
+import type { Kind } from '../../domain/model.ts';
+import { seedOfOutput } from '../../domain/params.ts';
+import { type Connect, type Connection, type Job, Refusal, type RemoteFile, type RunEvent } from '../backend.ts';
 import { notTaken } from './asked.ts';
-import { type Connect, type Connection, type Job, Refusal, type RemoteFile, type RunEvent } from './backend.ts';
 import { createDesk, type Standing } from './desk.ts';
 import { createFiles, type Files } from './files.ts';
 import { follow, renewed } from './follow.ts';

@@ -3,7 +3,7 @@
 // with a job that was begun, may have been paid, and is never asked for again.
 
 import { z } from 'zod';
-import { type Failure, type FailureCode, failure, GatewayError } from '../domain/failure.ts';
+import { type Failure, type FailureCode, failure, GatewayError } from '../../domain/failure.ts';
 import type { Reply } from './provider.ts';
 
 /** Of what may have been begun. */

@@ -2,11 +2,11 @@
 // alike in all of them (posting once and finding what was lost: parts.ts and desk.ts; asking until it is over: follow.ts;
 // fetching without the key: files.ts) is put together in account.ts; an adapter says only what is its own.
 
-import type { Failure } from '../domain/failure.ts';
-import type { HostedBackend, Kind } from '../domain/model.ts';
-import type { Params } from '../domain/params.ts';
-import type { Json, Millis } from '../domain/units.ts';
-import type { Job } from './backend.ts';
+import type { Failure } from '../../domain/failure.ts';
+import type { HostedBackend, Kind } from '../../domain/model.ts';
+import type { Params } from '../../domain/params.ts';
+import type { Json, Millis } from '../../domain/units.ts';
+import type { Job } from '../backend.ts';
 
 /** What the provider needs to be asked about a job again. Small; stored with the generation. */
 export type Reference = { readonly [key: string]: Json };

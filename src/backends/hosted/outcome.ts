@@ -1,6 +1,6 @@
 // What came of a job, told from what came of its parts.
 
-import { type Failure, failure } from '../domain/failure.ts';
+import { type Failure, failure } from '../../domain/failure.ts';
 
 const REFUSALS: ReadonlySet<Failure['code']> = new Set(['policy_block', 'safety_filter']);
 

@@ -1,9 +1,9 @@
 // What was asked for, in the words of a provider that knows fewer of them: the nearest shape it makes, and what it
 // takes no notice of. Whatever differs from the wish becomes a warning, never silence; a length is kept to or refused.
 
-import type { Given } from '../domain/node.ts';
-import type { Params } from '../domain/params.ts';
-import { Refusal } from './backend.ts';
+import type { Given } from '../../domain/node.ts';
+import type { Params } from '../../domain/params.ts';
+import { Refusal } from '../backend.ts';
 import type { Brought, Picture } from './provider.ts';
 
 export interface Size {

@@ -2,7 +2,7 @@
 // could tell whether a picture was made and billed.
 
 import { z } from 'zod';
-import { failure } from '../domain/failure.ts';
+import { failure } from '../../domain/failure.ts';
 import { refusedSubmit } from './answered.ts';
 import type { Order, Picture, Result } from './provider.ts';
 

@@ -3,10 +3,10 @@
 // paid: when it cannot be had, that is said, and nothing is made again.
 
 import { Readable } from 'node:stream';
-import { GatewayError } from '../domain/failure.ts';
-import { HttpError, type HttpResponse, type System } from '../system/system.ts';
+import { GatewayError } from '../../domain/failure.ts';
+import { HttpError, type HttpResponse, type System } from '../../system/system.ts';
+import type { RemoteFile } from '../backend.ts';
 import { PAID } from './answered.ts';
-import type { RemoteFile } from './backend.ts';
 import type { Provider, Result } from './provider.ts';
 
 const FILE_MS = 300_000;

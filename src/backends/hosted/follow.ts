@@ -2,8 +2,8 @@
 // deadline ends it. A provider does not know a job in its first moments; when it says again and again that it knows no such
 // job, it is believed. A key that it refuses meanwhile may be mended, and the picture is there: it is asked again, slowly.
 
-import { GatewayError } from '../domain/failure.ts';
-import type { System } from '../system/system.ts';
+import { GatewayError } from '../../domain/failure.ts';
+import type { System } from '../../system/system.ts';
 import type { Desk, Standing } from './desk.ts';
 import type { Begun } from './parts.ts';
 import type { Provider, Result } from './provider.ts';

@@ -4,12 +4,12 @@
 // that came to nothing is stored so: whoever takes the job up is told the same.
 
 import { readFile } from 'node:fs/promises';
-import { type Failure, GatewayError } from '../domain/failure.ts';
-import type { RemoteRef } from '../domain/generation.ts';
-import { seedOfOutput } from '../domain/params.ts';
-import type { Json, Millis } from '../domain/units.ts';
-import type { System } from '../system/system.ts';
-import { type Job, Refusal, type RunEvent } from './backend.ts';
+import { type Failure, GatewayError } from '../../domain/failure.ts';
+import type { RemoteRef } from '../../domain/generation.ts';
+import { seedOfOutput } from '../../domain/params.ts';
+import type { Json, Millis } from '../../domain/units.ts';
+import type { System } from '../../system/system.ts';
+import { type Job, Refusal, type RunEvent } from '../backend.ts';
 import type { Desk, Submitted } from './desk.ts';
 import { nothing } from './outcome.ts';
 import type { Call, Order, Outcome, Picture, Provider, Reference } from './provider.ts';

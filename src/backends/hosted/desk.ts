@@ -1,11 +1,11 @@
 // The requests of one account: each bounded, each answer read as the provider's adapter reads it. A submit is sent once;
 // what happens to it decides whether it may be sent again, and only "too many", a refused connection and the like do.
 
-import { type Failure, failure, GatewayError, toFailure } from '../domain/failure.ts';
-import type { Millis } from '../domain/units.ts';
-import { HttpError, type System } from '../system/system.ts';
+import { type Failure, failure, GatewayError, toFailure } from '../../domain/failure.ts';
+import type { Millis } from '../../domain/units.ts';
+import { HttpError, type System } from '../../system/system.ts';
+import { Refusal } from '../backend.ts';
 import { isBreakdown, PAID, textOf, unheardOf } from './answered.ts';
-import { Refusal } from './backend.ts';
 import { createGate, LONGEST_WAIT_MS } from './gate.ts';
 import type { Call, Order, Outcome, Provider, Reference, Reply } from './provider.ts';
 
