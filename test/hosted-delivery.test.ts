@@ -4,6 +4,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Darkroom } from '../src/main.ts';
 import { type HostedDouble, type HostedKind, startHosted } from './doubles/hosted/hosted.ts';
+import type { HostedSettings } from './doubles/hosted/settings.ts';
+import { aborted } from './doubles/pace.ts';
 import { callerAt } from './harness/caller.ts';
 import { until } from './harness/manual-clock.ts';
 import { accountsAt, type Studio, studio } from './harness/studio.ts';
@@ -21,9 +23,16 @@ let darkroom: Darkroom;
 const doubles = new Map<HostedKind, HostedDouble>();
 const double = (kind: HostedKind) => doubles.get(kind) as HostedDouble;
 
+/** The create that is never answered; 0: none. */
+let held = 0;
+const hold: HostedSettings['hold'] = async (moment, _, signal) => {
+  if (moment === 'begun' && held > 0 && --held === 0) await aborted(signal);
+};
+
 beforeEach(async () => {
   const clock = fastClock(20);
-  for (const kind of ['bfl', 'luma'] as const) doubles.set(kind, await startHosted(kind, { clock }));
+  held = 0;
+  for (const kind of ['bfl', 'luma'] as const) doubles.set(kind, await startHosted(kind, { clock, hold }));
   house = await studio(KEY, MODELS, `default_model: flux\n${accountsAt(doubles)}`);
   darkroom = await house.open(realSystem(clock));
 });
@@ -33,7 +42,7 @@ afterEach(async () => {
   await house[Symbol.asyncDispose]();
 });
 
-const { ended, credits, submit, ask: send } = callerAt(() => darkroom.url, KEY);
+const { get, ended, credits, submit, ask: send } = callerAt(() => darkroom.url, KEY);
 const ask = (request: object) => send({ prompt: 'a red bicycle', ...request });
 
 describe('several pictures, each a job of its own at the provider', () => {
@@ -61,11 +70,40 @@ describe('a job of several that hangs until the deadline', () => {
     expect(g.outputs.map(({ seed }) => seed)).toEqual([8, 9]);
     expect(g.warnings).toEqual([expect.stringMatching(/1 of the 3 pictures is missing: time was up/)]);
   });
+  it('hands over what the first made, though the second is never answered', async () => {
+    held = 2;
+    const id = await submit({ prompt: 'a red bicycle', n: 3, seed: 7, run_within_seconds: 60 });
+    const g = await ended(id);
+    expect(g).toMatchObject({ status: 'succeeded', credits_charged: 2 });
+    expect(g.outputs.map(({ seed }) => seed)).toEqual([7]);
+    expect(double('bfl').paid).toHaveLength(2);
+  });
   it('is possibly billed where none was made', async () => {
     double('bfl').faults.on('stuck');
     const id = await submit({ prompt: 'a red bicycle', n: 2, run_within_seconds: 60 });
     expect(await ended(id)).toMatchObject({ status: 'timeout', credits_charged: 0, error: { possibly_billed: true } });
   });
+});
+
+it('a picture that its host does not give out for a while is fetched when it does', async () => {
+  double('bfl').faults.next('truncated_file');
+  const id = await submit({ prompt: 'a red bicycle' });
+  await until(() => double('bfl').fileLog.length > 4, 'several tries');
+  for (const { fate } of double('bfl').jobs) (fate as Map<string, unknown>).clear();
+  expect(await ended(id)).toMatchObject({ status: 'succeeded', credits_charged: 2 });
+});
+
+it('a key that is refused while paid work is asked about is shown at once, and the work goes on when it is mended', async () => {
+  double('bfl').faults.next('stuck');
+  const id = await submit({ prompt: 'a red bicycle' });
+  await until(() => double('bfl').paid.length === 1, 'the job to begin');
+  double('bfl').faults.on('auth');
+  const circuits = async () =>
+    (await get<{ data: { id: string; circuit?: { state: string } }[] }>('/v1/nodes')).data.find((n) => n.id === 'bfl');
+  await until(async () => (await circuits())?.circuit?.state === 'open', 'the circuit to open');
+  double('bfl').faults.off('auth');
+  for (const { fate } of double('bfl').jobs) (fate as Map<string, unknown>).clear();
+  expect(await ended(id)).toMatchObject({ status: 'succeeded', credits_charged: 2 });
 });
 
 it('a picture that was made and is of no use is possibly billed', async () => {

@@ -51,6 +51,9 @@ export interface AttemptsOptions {
 }
 
 const DOWNLOAD_TRIES = 3;
+/** What is paid for is tried for so long: file hosts have their bad minutes. */
+const DOWNLOAD_MS = 60_000;
+const LONGEST_DOWNLOAD_PAUSE_MS = 15_000;
 /** As many as a request may ask for. */
 const MAX_OUTPUTS = 8;
 /** What is paid for is asked after at least this long once we are back, however long we were away. */
@@ -113,6 +116,7 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
             });
             break;
           case 'trouble':
+            if (event.failure !== null && tale.trouble === null) settling.warn(tale, plan, event.failure);
             tale.trouble = event.failure;
             break;
           case 'warning':
@@ -179,12 +183,14 @@ export function createAttempts({ rooms, recorder, hub, onStart, onEnd }: Attempt
   const ingest = async (g: Generation, plan: Plan, file: RemoteFile, signal: AbortSignal): Promise<Ingested> => {
     const provenance = await provenanceOf(g, plan);
     const expect = file.mediaType === 'text/plain' ? 'text' : g.kind;
+    const until = rooms.fleet.connection(plan.node)?.paid === true ? clock.monotonic() + DOWNLOAD_MS : 0;
     for (let attempt = 1; ; attempt++) {
       try {
         return await rooms.media.ingest(file.open, { signal, expect, output: g.params.output, provenance });
       } catch (error) {
-        if (signal.aborted || attempt >= DOWNLOAD_TRIES || toFailure(error).code !== 'node_lost') throw error;
-        await clock.sleep(250 * 2 ** attempt, signal);
+        const enough = attempt >= DOWNLOAD_TRIES && clock.monotonic() >= until;
+        if (signal.aborted || enough || toFailure(error).code !== 'node_lost') throw error;
+        await clock.sleep(Math.min(LONGEST_DOWNLOAD_PAUSE_MS, 250 * 2 ** attempt), signal);
       }
     }
   };

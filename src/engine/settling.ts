@@ -59,6 +59,8 @@ export class MovedOn extends Error {}
 export interface Settling {
   /** Settles a failed attempt. `broken`: its signal was aborted, so `thrown` is our own reason. */
   failed(tale: Tale, plan: Plan, broken: boolean, thrown: unknown): Promise<void>;
+  /** Its account is in trouble, which those who see to it should know before this attempt is over. */
+  warn(tale: Tale, plan: Plan, why: Failure): void;
   /** Stops what is still at work there for this attempt and will not be waited for. Never rejects. */
   cleanUp(tale: Tale): Promise<void>;
   /** Appends, again and again while the store cannot (a full disk): the outcome of a render is not given up. Null: someone moved first. */
@@ -166,6 +168,9 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
 
   return {
     append,
+    warn(tale, plan, why) {
+      if (ACCOUNT_WIDE.has(why.code)) tellFleet(tale, plan, false, why, false);
+    },
     cleanUp: (tale) => cleanUp(tale, null),
     stop: () => stopping.abort(),
     async failed(tale, plan, broken, thrown) {

@@ -103,7 +103,7 @@ export function answersAtOnce({ provider, remote, double = {}, withheld = 'safet
 
     test('an answer without a picture is model_error', async () => {
       const stage = await open();
-      expect((await ran('zero_images', stage)).failure).toMatchObject({ code: 'model_error' });
+      expect((await ran('zero_images', stage)).failure).toMatchObject({ code: 'model_error', possiblyBilled: true });
       expect([posts(stage), stage.double.paid.length]).toEqual([1, 1]);
     });
 

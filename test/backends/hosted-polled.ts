@@ -46,7 +46,7 @@ const ENDINGS: readonly (readonly [HostedFault, Ending])[] = [
   ['moderation_input', { code: 'policy_block', paid: 0 }],
   ['moderation_output', { code: 'safety_filter', paid: 1 }],
   ['failed_opaque', { code: 'model_error', paid: 1 }],
-  ['zero_images', { code: 'model_error', paid: 1 }],
+  ['zero_images', { code: 'model_error', paid: 1, possiblyBilled: true }],
   ['wrong_id', { code: 'model_error', paid: 1, possiblyBilled: true }],
   ['result_gone', { code: 'node_lost', paid: 1, possiblyBilled: true }],
 ];

@@ -78,6 +78,8 @@ interface Account extends Sending {
   readonly files: Files;
 }
 
+/** First the one that begins the parts, then one for each. */
+type Stream = (until: AbortSignal) => AsyncIterator<RunEvent | Begun | Standing>;
 type Done = Extract<Outcome, { readonly state: 'done' }>;
 
 async function* run(
@@ -86,18 +88,26 @@ async function* run(
   before: readonly Part[],
   signal: AbortSignal,
 ): AsyncGenerator<RunEvent> {
-  const begun = yield* begin(account, job, before, signal);
-  const standings = begun.map((): Standing => ({ state: 'running' }));
-  const streams = begun.map((one) => (until: AbortSignal) => follow(account, one, until));
+  const begun: Begun[] = [];
+  const standings: Standing[] = [];
+  const streams: Stream[] = [(until) => begin(account, job, before, until)];
   let made = 0;
   let fraction = 0;
   let trouble: Failure['code'] | undefined;
-  for await (const [k, seen] of merged(streams, signal)) {
+  for await (const [place, seen] of merged(streams, signal)) {
+    if ('type' in seen) yield seen;
+    if ('marker' in seen) {
+      // asked about at once: the next part may hang
+      streams.push((until) => follow(account, seen, until));
+      standings[begun.push(seen) - 1] = { state: 'running' };
+    }
+    if (!('state' in seen)) continue;
+    const k = place - 1;
     standings[k] = seen;
     const denied = standings.find((one) => one.state === 'denied');
     if (denied?.failure.code !== trouble) yield { type: 'trouble', failure: denied?.failure ?? null };
     trouble = denied?.failure.code;
-    fraction = Math.max(fraction, fractionOf(standings));
+    fraction = Math.max(fraction, fractionOf(standings, begun, job.params.n));
     if (seen.state === 'running')
       yield { type: 'progress', fraction, message: seen.message ?? 'waiting for the provider' };
     if (seen.state === 'done')
@@ -115,9 +125,9 @@ async function* run(
   yield { type: 'rendered' };
 }
 
-/** Of the whole: a part that is over counts as one that is done. */
-const fractionOf = (standings: readonly Standing[]): number =>
-  standings.reduce((sum, one) => sum + doneOf(one), 0) / standings.length;
+/** Of all `n`: a part that is over counts as one that is done. */
+const fractionOf = (standings: readonly Standing[], begun: readonly Begun[], n: number): number =>
+  standings.reduce((sum, one, k) => sum + doneOf(one) * (begun[k]?.n ?? 0), 0) / n;
 
 const doneOf = (one: Standing): number => {
   if (one.state === 'denied') return 0;

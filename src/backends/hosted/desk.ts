@@ -113,8 +113,10 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
 
   const told = ({ marker }: Pick<Order, 'marker'>, reply: Reply, what: string) => {
     const fields = { marker, provider: provider.kind, status: reply.status };
-    if (reply.body !== undefined) log.warn({ ...fields, answer: textOf(reply.body, token).slice(0, 2_000) }, what);
-    else {
+    if (reply.body !== undefined) {
+      const hint = reply.status === 404 ? { hint: 'check the name of the model, and base_url' } : {};
+      log.warn({ ...fields, ...hint, answer: textOf(reply.body, token).slice(0, 2_000) }, what);
+    } else {
       const page = { content_type: reply.header('content-type'), answer: reply.unread, hint: 'check base_url' };
       log.warn({ ...fields, ...page }, `${what}, in no form of its own`);
     }

@@ -1,6 +1,7 @@
 // What came of a job, told from what came of its parts.
 
 import { type Failure, failure } from '../../domain/failure.ts';
+import { PAID } from './answered.ts';
 
 const REFUSALS: ReadonlySet<Failure['code']> = new Set(['policy_block', 'safety_filter']);
 
@@ -15,7 +16,7 @@ export const worstOf = (failures: readonly Failure[]): Failure | null =>
 export const nothing = (withheld: number): Failure =>
   withheld > 0
     ? failure('safety_filter', 'The provider made the picture and withheld it.')
-    : failure('model_error', 'The provider said it was done, without a picture.');
+    : failure('model_error', 'The provider said it was done, without a picture.', PAID);
 
 /** A warning for what is missing. */
 export function shortOf(missing: number, withheld: number, failed: Failure | null): string {

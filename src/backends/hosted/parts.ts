@@ -52,13 +52,13 @@ export type Begun = { readonly marker: string; readonly n: number; readonly seed
   | { readonly outcome: Outcome; readonly trouble?: GatewayError }
 );
 
-/** What has a reference is followed, what was about to be sent is looked for, the rest is sent. */
+/** What has a reference is told, what was about to be sent is looked for, the rest is sent: each part as soon as it is begun. */
 export async function* begin(
   sending: Sending,
   job: Job,
   before: readonly Part[],
   signal: AbortSignal,
-): AsyncGenerator<RunEvent, readonly Begun[]> {
+): AsyncGenerator<RunEvent | Begun, void> {
   const pictures = isAnswered(job, before) ? { initImage: null, mask: null } : await picturesOf(job);
   const each = Math.max(1, sending.provider.most(job.route.remote ?? ''));
   const parts = [...before];
@@ -74,11 +74,11 @@ export async function* begin(
     const one = yield* outlived(call, order, signal);
     all.push(one);
     if (known === undefined && noteEnd(parts, one)) yield { type: 'intent', remote: remoteOf(parts) };
+    yield one;
   }
   // what the other parts made is paid for, and is not thrown away for the sake of one
   const thrown = all.flatMap(({ trouble }) => trouble ?? []);
   if (thrown[0] !== undefined && thrown.length === all.length) throw thrown[0];
-  return all;
 }
 
 /** What breaks a call off is what came of it. */
