@@ -116,6 +116,9 @@ export const adviceFor = (f: Failure): string => (f.possiblyBilled ? BILLED : FA
 const BILLED =
   'Do not send it again by itself: the provider may have billed for it; the operator can look at the account.';
 
+/** The account itself is in trouble: no job of it fares better, by whichever route, until somebody sees to it. */
+export const isOfAccount = (code: FailureCode): boolean => code === 'provider_auth' || code === 'provider_balance';
+
 /** The one error class of the house. `cause` goes to the log only, never to a caller. */
 export class GatewayError extends Error {
   readonly failure: Failure;

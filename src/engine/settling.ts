@@ -3,7 +3,7 @@
 
 import { type Connection, Refusal, wasAsked } from '../backends/backend.ts';
 import type { GenerationEvent } from '../domain/event.ts';
-import { FAILURES, type Failure, type FailureCode, failure, toFailure } from '../domain/failure.ts';
+import { FAILURES, type Failure, type FailureCode, failure, isOfAccount, toFailure } from '../domain/failure.ts';
 import type { Generation, RemoteRef } from '../domain/generation.ts';
 import { laneOf } from '../domain/lane.ts';
 import { type Model, placeOf, type Route } from '../domain/model.ts';
@@ -77,8 +77,6 @@ const OVER: ReadonlySet<FailureCode> = new Set(['model_error', 'out_of_memory', 
 
 /** Says nothing about what became of the work elsewhere. */
 const TELLS_NOTHING: ReadonlySet<FailureCode> = new Set(['internal', 'run_timeout']);
-/** None of the account's other routes would fare better. */
-const ACCOUNT_WIDE: ReadonlySet<FailureCode> = new Set(['provider_auth', 'provider_balance']);
 /** A refusal mostly says something about the job; these say something about the node or account. */
 const TELLING_REFUSALS: ReadonlySet<FailureCode> = new Set([
   'provider_auth',
@@ -137,7 +135,7 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
     const tried = [...g.avoid, placeOf(node, route)];
     const others = fleet
       .views()
-      .filter((n) => n.id !== node || !ACCOUNT_WIDE.has(why.code))
+      .filter((n) => n.id !== node || !isOfAccount(why.code))
       .filter((n) => needs.some((r) => !tried.includes(placeOf(n.id, r.route)) && suits(n, r, loras)));
     if (others.length === 0 && model !== null && g.fallback === 'model' && LIMITS.has(why.code)) {
       const able = standInsFor(catalog, model, g).flatMap((m) => needsOf(catalog, m, pictures));
@@ -169,7 +167,7 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
   return {
     append,
     warn(tale, plan, why) {
-      if (ACCOUNT_WIDE.has(why.code)) tellFleet(tale, plan, false, why, false);
+      if (isOfAccount(why.code)) tellFleet(tale, plan, false, why, false);
     },
     cleanUp: (tale) => cleanUp(tale, null),
     stop: () => stopping.abort(),
@@ -180,7 +178,7 @@ export function createSettling({ system, fleet, catalog, settings }: Rooms, reco
       // stays running in the store: the next gateway takes it up by its reference
       if (why.code === 'shutting_down' && tale.remote !== null && tale.connection?.resumable === true) return;
       report(tale.g, plan, why, thrown);
-      const known = ACCOUNT_WIDE.has(why.code) && fleet.node(plan.node)?.breaker !== 'closed';
+      const known = isOfAccount(why.code) && fleet.node(plan.node)?.breaker !== 'closed';
       tellFleet(tale, plan, broken, why, refused);
       if ((await recorder.get(tale.g.id))?.seq === tale.g.seq) {
         const around = {

@@ -2,7 +2,7 @@
 // with what was last told and wakes the rest of the house; everything that may change it calls `note`.
 
 import type { Connection } from '../backends/backend.ts';
-import { FAILURES, type Failure, type FailureCode } from '../domain/failure.ts';
+import { FAILURES, type Failure, type FailureCode, isOfAccount } from '../domain/failure.ts';
 import { isHosted, residencyKey } from '../domain/model.ts';
 import type { NodeReport, NodeSpec, NodeStatus, NodeView } from '../domain/node.ts';
 import type { Millis } from '../domain/units.ts';
@@ -173,13 +173,10 @@ const isPartOfUs = ({ kind }: NodeSpec): boolean => kind === 'sketch';
 const LIMITED_S = 5;
 const LONGEST_LIMITED_S = 600;
 
-/** The account itself is in trouble: no job of it will fare better until somebody sees to it. */
-const ACCOUNT = new Set<Failure['code']>(['provider_auth', 'provider_balance']);
-
 function blame(spec: NodeSpec, body: Body, why: Failure, key: string): void {
   const { code, retryAfterSeconds = LIMITED_S } = why;
   const { residency, watch, slots, breaker, departed } = body;
-  if (ACCOUNT.has(code)) {
+  if (isOfAccount(code)) {
     breaker.open(why);
     return;
   }

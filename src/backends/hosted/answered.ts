@@ -24,6 +24,14 @@ const SAID: Partial<Record<FailureCode, string>> = {
 export const told = (code: FailureCode, message = SAID[code]): Failure =>
   failure(code, message ?? SAID.model_error ?? '');
 
+export const ok = ({ status }: Reply): boolean => status >= 200 && status < 300;
+
+/** No answer came, which says nothing about the job. */
+export const unanswered = (signal: AbortSignal) => (error: unknown) => {
+  if (signal.aborted || error instanceof GatewayError) throw error;
+  return null;
+};
+
 /** Given up on while it was busy with the request, by the provider or by somebody on the way. */
 export const isBreakdown = ({ status }: Reply): boolean => status >= 500 || [408, 425, 499].includes(status);
 

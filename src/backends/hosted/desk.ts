@@ -5,8 +5,9 @@ import { type Failure, failure, GatewayError, toFailure } from '../../domain/fai
 import type { Millis } from '../../domain/units.ts';
 import { HttpError, type System } from '../../system/system.ts';
 import { Refusal } from '../backend.ts';
-import { isBreakdown, PAID, textOf, unheardOf } from './answered.ts';
+import { isBreakdown, ok, PAID, textOf, unanswered, unheardOf } from './answered.ts';
 import { createGate, LONGEST_WAIT_MS } from './gate.ts';
+import { createLostAndFound } from './lost-and-found.ts';
 import type { Call, Order, Outcome, Provider, Reference, Reply } from './provider.ts';
 
 /** POSTs per route when the provider says "too many", or cannot be reached. */
@@ -16,17 +17,8 @@ const POLL_ANSWER_MS: Millis = 30_000;
 /** Pictures may come inside the answer; where they are asked for, a state repeats at most the pictures that were sent. */
 const MAX_RESULT_BYTES = 160 * 1024 * 1024;
 const MAX_STATE_BYTES = 32 * 1024 * 1024;
-/** Looks for a lost job, or at one that is to be cancelled. */
-const SEARCHES = 3;
-/** Lists that could not be had, such as while the network comes up again: about a minute and a half of them. */
-const UNREAD = 20;
-const LONGEST_SEARCH_PAUSES = 5;
-/** Pages of a provider's list, each time. */
-const PAGES = 20;
-/** Clocks differ: a lost job is looked for from a little before it was sent. */
-const SKEW_MS: Millis = 120_000;
-/** References that are somebody's, remembered so that a search does not take them for its own. */
-const CLAIMS = 10_000;
+/** Looks at a job that is to be cancelled. */
+const LOOKS = 3;
 /** Unknown statuses that are told of; more are nonsense. */
 const HEARD = 100;
 
@@ -65,7 +57,6 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   const { clock, log, http } = system;
   const gate = createGate(system);
   const base = new URL(baseUrl);
-  const claims = new Set<string>();
   /** Unknown statuses that were told of: each once. */
   const heard = new Set<string>();
 
@@ -77,14 +68,6 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     const better = at === undefined ? null : URL.parse(at);
     if (better !== null && isOwn(better)) return better;
     return new URL(`${baseUrl}${path}`);
-  };
-
-  const claim = (reference: Reference): Reference => {
-    if (provider.search === undefined) return reference;
-    const [oldest] = claims;
-    if (oldest !== undefined && claims.size >= CLAIMS) claims.delete(oldest);
-    claims.add(nameOf(reference));
-    return reference;
   };
 
   const send = async (call: Call, timeoutMs: Millis, signal: AbortSignal): Promise<Reply> => {
@@ -111,6 +94,12 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     return body === undefined ? { ...reply, unread: beginningOf(text, token) } : reply;
   };
 
+  const { claim, find } = createLostAndFound({
+    provider,
+    clock,
+    ask: (call, signal) => send(call, POLL_ANSWER_MS, signal),
+  });
+
   const told = ({ marker }: Pick<Order, 'marker'>, reply: Reply, what: string) => {
     const fields = { marker, provider: provider.kind, status: reply.status };
     if (reply.body !== undefined) {
@@ -130,34 +119,6 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
     });
     if (reference === null) throw lost;
     return { reference };
-  };
-
-  /** Every job of the list that could be it and is nobody's; null: the list could not be read. */
-  const candidates = async (order: Order, since: Millis, signal: AbortSignal): Promise<Reference[] | null> => {
-    const { search } = provider;
-    const all: Reference[] = [];
-    let call = search?.call(since - SKEW_MS, since + provider.answerMs + SKEW_MS) ?? null;
-    for (let page = 0; search !== undefined && call !== null && page < PAGES; page++) {
-      const reply: Reply | null = await send(call, POLL_ANSWER_MS, signal).catch(unanswered(signal));
-      if (reply === null || !ok(reply) || reply.body === undefined) return null;
-      const found = search.found(reply, order);
-      all.push(...found.candidates.filter((one) => !claims.has(nameOf(one))));
-      call = found.next;
-    }
-    return all;
-  };
-
-  const find: Desk['find'] = async (order, since, signal) => {
-    let unread = 0;
-    for (let k = 1; provider.search !== undefined && k - unread <= SEARCHES && unread < UNREAD; k++) {
-      await clock.sleep(FIRST_RETRY_MS * Math.min(k, LONGEST_SEARCH_PAUSES), signal);
-      const list = await candidates(order, since, signal);
-      if (list === null) unread++;
-      const [one, ...others] = list ?? [];
-      // of two that are alike nobody can tell which is ours, until the other's answer is in
-      if (one !== undefined && others.length === 0) return claim(one);
-    }
-    return null;
   };
 
   /** Again, no sooner than was asked for, or a little later each time; `why` if that has been done often enough. */
@@ -244,7 +205,7 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   /** Was it just seen running? Trouble with asking is no such sight. */
   const isRunning = async (reference: Reference, signal: AbortSignal): Promise<boolean> => {
     const call = provider.poll?.(reference);
-    for (let k = 1; call !== undefined && k <= SEARCHES; k++) {
+    for (let k = 1; call !== undefined && k <= LOOKS; k++) {
       const reply = await send(call, POLL_ANSWER_MS, signal).catch(unanswered(signal));
       if (reply !== null && ok(reply) && reply.body !== undefined)
         return read(() => provider.polled?.(reply, reference, call) ?? { state: 'running' }).state === 'running';
@@ -307,7 +268,6 @@ export function createDesk({ provider, baseUrl, token, system }: DeskOptions): D
   };
 }
 
-const ok = ({ status }: Reply): boolean => status >= 200 && status < 300;
 /** Trouble with asking, or somebody's on the way: the provider itself answers in JSON. A 404 is one without words too. */
 const isPassing = ({ status, body }: Reply): boolean =>
   status >= 500 ||
@@ -338,12 +298,6 @@ const FORGOTTEN = failure('node_lost', 'The provider no longer knows the job it 
 const isOf = (hosts: readonly string[] = [], { protocol, hostname }: URL): boolean =>
   protocol === 'https:' && hosts.some((host) => hostname === host || hostname.endsWith(`.${host}`));
 
-/** No answer came, which says nothing about the job. */
-const unanswered = (signal: AbortSignal) => (error: unknown) => {
-  if (signal.aborted || error instanceof GatewayError) throw error;
-  return null;
-};
-
 function read(outcome: () => Outcome): Outcome {
   try {
     return outcome();
@@ -372,9 +326,6 @@ function parsed(text: string): unknown {
     return undefined;
   }
 }
-
-/** A store may have changed the order of its keys. */
-const nameOf = (reference: Reference): string => JSON.stringify(Object.entries(reference).toSorted());
 
 /** For the operator's log: of a page that is no answer of the provider's. */
 const beginningOf = (text: string, token: string): string => {
